@@ -1,0 +1,1 @@
+"""The architectures: one file per family, each a plain function on Keras tensors ending in logits."""

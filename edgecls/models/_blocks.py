@@ -1,0 +1,132 @@
+"""What the families share: convolutions as each lineage pads and normalises them, pools, gates.
+
+Every function takes and returns Keras tensors of shape (batch, height, width, channels) and names
+each layer it makes: `<name>_conv`, `<name>_bn`, `<name>_<activation>`. Keras is imported when the
+first layer is made, not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Literal
+
+
+class _Keras:
+    """`keras`, imported at first use, so that the table of rows can be read without it."""
+
+    def __getattr__(self, name):
+        return getattr(importlib.import_module("keras"), name)
+
+
+keras = _Keras()
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How one line of implementations pads strided convolutions and normalises batches.
+
+    padding: "same" is TensorFlow's, which puts the odd pixel at the end; "symmetric" is
+        PyTorch's `kernel // 2` on every side. They differ when a stride meets an even size.
+    epsilon: of every batch norm.
+    """
+
+    padding: Literal["same", "symmetric"]
+    epsilon: float
+
+    def conv(self, x, filters, kernel=1, *, stride=1, groups=1, bias=False, padding=None, name):
+        """Convolution called `<name>_conv`. `padding` overrides the lineage's: see `pad`."""
+        x, padding = pad(x, kernel, stride, self.padding if padding is None else padding, name)
+        return keras.layers.Conv2D(
+            filters, kernel, strides=stride, padding=padding, groups=groups, use_bias=bias, name=f"{name}_conv"
+        )(x)
+
+    def depthwise(self, x, kernel, *, stride=1, bias=False, padding=None, name):
+        """Depthwise convolution called `<name>_conv`."""
+        x, padding = pad(x, kernel, stride, self.padding if padding is None else padding, name)
+        return keras.layers.DepthwiseConv2D(
+            kernel, strides=stride, padding=padding, use_bias=bias, name=f"{name}_conv"
+        )(x)
+
+    def norm(self, x, *, scale=True, name):
+        """Batch norm called `<name>_bn`; `scale=False` leaves gamma out."""
+        return keras.layers.BatchNormalization(epsilon=self.epsilon, scale=scale, name=f"{name}_bn")(x)
+
+    def conv_norm(self, x, filters, kernel=1, *, activation=None, name, **options):
+        """Convolution, batch norm, activation."""
+        x = self.norm(self.conv(x, filters, kernel, name=name, **options), name=name)
+        return activate(x, activation, name=name)
+
+    def depthwise_norm(self, x, kernel, *, activation=None, name, **options):
+        """Depthwise convolution, batch norm, activation."""
+        x = self.norm(self.depthwise(x, kernel, name=name, **options), name=name)
+        return activate(x, activation, name=name)
+
+
+#: Keras and TensorFlow: `same` padding, epsilon 1e-3.
+TF = Lineage("same", 1e-3)
+#: PyTorch: symmetric padding, epsilon 1e-5.
+TORCH = Lineage("symmetric", 1e-5)
+
+
+def pad(x, kernel, stride, padding, name):
+    """Zero-pad for a window of `kernel` and `stride`; returns (x, the `padding` of the layer after).
+
+    padding: "same", "valid", "symmetric" (`kernel // 2` on every side), or (before, after) pixels
+    for both axes. Where TensorFlow's `same` would pad just as much, no layer is made.
+    """
+    if padding in ("same", "valid"):
+        return x, padding
+    before, after = (kernel // 2, kernel // 2) if padding == "symmetric" else padding
+    if all(_same_pads(size, kernel, stride) == (before, after) for size in x.shape[1:3]):
+        return x, "same"
+    layer = keras.layers.ZeroPadding2D(((before, after), (before, after)), name=f"{name}_pad")
+    return layer(x), "valid"
+
+
+def _same_pads(size, kernel, stride):
+    """Pixels that TensorFlow's `same` puts before and after an axis of `size`."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def activate(x, kind, *, name):
+    """The activation `kind` ("relu", "relu6", "swish", "hard_swish", "hard_sigmoid", "sigmoid" or
+    None) as a layer called `<name>_<kind>`. The hard ones are MobileNetV3's, relu6(x + 3) / 6."""
+    if kind is None:
+        return x
+    layer = keras.layers.ReLU(6.0, name=f"{name}_relu6") if kind == "relu6" else keras.layers.Activation(kind, name=f"{name}_{kind}")
+    return layer(x)
+
+
+def max_pool(x, kernel, *, stride, padding="valid", name):
+    """Max pool. Explicit padding is with zeros, right only where no input is negative."""
+    x, padding = pad(x, kernel, stride, padding, name)
+    return keras.layers.MaxPooling2D(kernel, strides=stride, padding=padding, name=name)(x)
+
+
+def squeeze_excite(x, channels, *, activation="relu", gate="sigmoid", name):
+    """Scale each channel by a gate computed from all channels' means (Hu et al., section 3).
+
+    channels: width of the squeezed layer. Both layers are 1x1 convolutions with bias, named
+    `<name>_reduce_conv` and `<name>_expand_conv`.
+    """
+    width = x.shape[-1]
+    s = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    s = keras.layers.Conv2D(channels, 1, name=f"{name}_reduce_conv")(s)
+    s = activate(s, activation, name=f"{name}_reduce")
+    s = keras.layers.Conv2D(width, 1, name=f"{name}_expand_conv")(s)
+    s = activate(s, gate, name=f"{name}_expand")
+    return keras.layers.Multiply(name=f"{name}_scale")([x, s])
+
+
+def classify(x, classes, *, name="classifier"):
+    """Mean over the picture, then one dense layer to logits."""
+    x = keras.layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
+    return keras.layers.Dense(classes, name=name)(x)
+
+
+def make_divisible(channels, divisor=8):
+    """The multiple of `divisor` nearest to `channels`, never under 90% of it (MobileNet's rule)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded

@@ -1,0 +1,126 @@
+"""The records that describe an architecture. Pure data, standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class Tier(StrEnum):
+    LIGHT = "light"
+    HEAVY = "heavy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How a picture becomes a model's input: `(pixel - mean) / std` after resize and crop.
+
+    resize: short side after resizing, pixels; crop: side of the centre square, pixels.
+    mean, std: one value per channel, in units of the 0..255 pixel value, in `color` order.
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+
+    def __post_init__(self):
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest value an input can take."""
+        low = min((0 - m) / s for m, s in zip(self.mean, self.std, strict=True))
+        high = max((255 - m) / s for m, s in zip(self.mean, self.std, strict=True))
+        return low, high
+
+    def at(self, size: int) -> Preprocess:
+        """The same preprocessing for another input size, resize and crop kept in proportion."""
+        return dataclasses.replace(self, resize=round(self.resize * size / self.crop), crop=size)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Preprocess:
+        return cls(**record)
+
+
+def _preprocess(mean, std, *, color="rgb"):
+    return Preprocess(resize=256, crop=224, mean=mean, std=std, color=color)
+
+
+#: Keras's names for the ways pictures become input, at 224 pixels; `.at(size)` for others.
+PREPROCESS: dict[str, Preprocess] = {
+    "tf": _preprocess((127.5,) * 3, (127.5,) * 3),
+    "torch": _preprocess(
+        tuple(255 * m for m in (0.485, 0.456, 0.406)), tuple(255 * s for s in (0.229, 0.224, 0.225))
+    ),
+    "caffe": _preprocess((103.939, 116.779, 123.68), (1.0,) * 3, color="bgr"),
+    "unit": _preprocess((0.0,) * 3, (255.0,) * 3),
+    "none": _preprocess((0.0,) * 3, (1.0,) * 3),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Architectures of one idea. `name` is the stem of the file in `models/` that builds them."""
+
+    name: str
+    title: str
+    year: int
+    paper: str
+    tier: Tier
+    idea: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One row of the zoo: an architecture exactly as one source implements it.
+
+    params: trainable parameters with `classes` classes (batch-norm moving statistics are not
+        trainable); macs: multiply-accumulates of one forward pass at `input_size`, batch 1,
+        counting convolutions, dense layers and attention products. 1 MAC = 2 FLOPs.
+    build: `build(image, classes=..., **options) -> logits` on Keras tensors.
+    source_name: maps one of our layer names to the source's name of the module or layer.
+    unused_tensors: regular expressions of tensors the source has and the architecture has not.
+    """
+
+    name: str
+    source: str
+    reference: str
+    family: Family
+    build: Callable[..., Any]
+    source_name: Callable[[str], str]
+    params: int
+    macs: int
+    input_size: int
+    min_input_size: int
+    preprocess: Preprocess
+    classes: int = 1000
+    options: Mapping[str, Any] = field(default_factory=dict)
+    unused_tensors: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The full name, `name.source`."""
+        return f"{self.name}.{self.source}"
+
+    @property
+    def tier(self) -> Tier:
+        return self.family.tier
+
+    @property
+    def layout(self) -> Literal["keras", "torch"]:
+        """Axis order of the tensors in the source's weights files."""
+        return "keras" if self.source in ("keras", "paper") else "torch"

@@ -1,0 +1,174 @@
+"""Reading weights files without running anything in them, and loading them strictly.
+
+A weights file becomes a dictionary of the source's own tensor names. `load` hands every tensor to
+the layer it belongs to, by the row's `source_name`, and refuses a dictionary with a tensor too
+many, too few or of another shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgecls.errors import BadFile, UsageError, WeightsMismatch
+from edgecls.spec import ModelSpec
+
+Tensors = Mapping[str, np.ndarray]
+
+
+# Torch's axis order to Keras's, by Keras layer class: variable name -> (suffix, transform).
+# A convolution may stand for a dense layer and the other way round (1x1 on one pixel).
+def _conv_kernel(w):
+    w = w.reshape(*w.shape, 1, 1) if w.ndim == 2 else w
+    return w.transpose(2, 3, 1, 0)
+
+
+def _dense_kernel(w):
+    return w.reshape(w.shape[0], -1).T
+
+
+_TORCH: dict[str, dict[str, tuple[str, Callable]]] = {
+    "Conv2D": {"kernel": ("weight", _conv_kernel), "bias": ("bias", np.asarray)},
+    "DepthwiseConv2D": {
+        "kernel": ("weight", lambda w: w.transpose(2, 3, 0, 1)),
+        "bias": ("bias", np.asarray),
+    },
+    "Dense": {"kernel": ("weight", _dense_kernel), "bias": ("bias", np.asarray)},
+    "BatchNormalization": {
+        "gamma": ("weight", np.asarray),
+        "beta": ("bias", np.asarray),
+        "moving_mean": ("running_mean", np.asarray),
+        "moving_variance": ("running_var", np.asarray),
+    },
+}
+
+#: In torch state dicts, but no part of the function computed.
+_TORCH_UNUSED = (r".*\.num_batches_tracked",)
+
+
+def load(model, tensors: Tensors, spec: ModelSpec) -> None:
+    """Set every variable of `model` from `tensors`, the source's own names and layout.
+
+    Raises WeightsMismatch naming tensors that are missing, not used, or of the wrong shape; the
+    model is untouched then.
+    """
+    unused = spec.unused_tensors + (_TORCH_UNUSED if spec.layout == "torch" else ())
+    left = {name for name in tensors if not any(re.fullmatch(p, name) for p in unused)}
+    values, problems = [], []
+    for layer in model.layers:
+        for variable in layer.variables:
+            name, convert = _source_tensor(layer, variable.name, spec)
+            if name not in tensors:
+                problems.append(f"{name} is missing")
+                continue
+            left.discard(name)
+            value = _converted(convert, tensors[name])
+            if value is None or tuple(value.shape) != tuple(variable.shape):
+                wanted = _source_shape(layer, variable, spec)
+                problems.append(f"{name} has shape {tuple(tensors[name].shape)}, expected {wanted}")
+                continue
+            values.append((variable, value))
+    problems += [f"{name} is not part of {spec.key}" for name in sorted(left)]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise WeightsMismatch(f"weights do not fit {spec.key}: {shown}")
+    for variable, value in values:
+        variable.assign(value)
+
+
+def _source_tensor(layer, variable: str, spec: ModelSpec) -> tuple[str, Callable]:
+    """The source's name of a layer's variable, and the function to our layout."""
+    module = spec.source_name(layer.name)
+    if spec.layout == "keras":
+        return f"{module}/{variable}", np.asarray
+    suffix, convert = _TORCH[type(layer).__name__][variable]
+    if type(layer).__name__ == "Dense" and variable == "kernel":
+        flattened = _flattened_shape(layer)
+        if flattened:
+            return f"{module}.{suffix}", lambda w: _chw_rows_to_hwc(w, flattened)
+    return f"{module}.{suffix}", convert
+
+
+def _flattened_shape(layer):
+    """(height, width, channels) of what a Flatten right before `layer` flattens, or None."""
+    before = layer.input._keras_history.operation
+    if type(before).__name__ == "Flatten" and len(before.input.shape) == 4:
+        return before.input.shape[1:]
+    return None
+
+
+def _chw_rows_to_hwc(w, shape):
+    height, width, channels = shape
+    w = w.reshape(w.shape[0], channels, height, width)
+    return w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0])
+
+
+def _converted(convert, value):
+    try:
+        return convert(value)
+    except ValueError:  # axes or sizes that the transform cannot apply to
+        return None
+
+
+def _source_shape(layer, variable, spec) -> tuple[int, ...]:
+    shape = tuple(variable.shape)
+    if spec.layout == "torch" and len(shape) == 2:
+        return shape[::-1]
+    if spec.layout == "torch" and len(shape) == 4:
+        height, width, into, out = shape
+        return (into, out, height, width) if type(layer).__name__ == "DepthwiseConv2D" else (out, into, height, width)
+    return shape
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Every tensor of a weights file by the name it has there.
+
+    `.safetensors`: a state dict. `.keras`: a saved model, loaded in Keras's safe mode. `.h5`: a
+    weights file of keras.applications or a whole saved model. Names in Keras files are
+    `layer/variable`. Raises BadFile.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadFile(f"no weights file {str(path)!r}; give a .safetensors, .keras or .h5 file, or `random`")
+    readers = {".safetensors": _read_safetensors, ".keras": _read_keras, ".h5": _read_h5}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(f"cannot read weights from {path.name!r}; known are {', '.join(readers)}")
+    try:
+        return reader(path)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise BadFile(f"{path.name} cannot be read as {path.suffix[1:]} weights: {reason}") from error
+
+
+def _read_safetensors(path):
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def _read_keras(path):
+    import keras
+
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    return {variable.path: variable.numpy() for variable in model.variables}
+
+
+def _read_h5(path):
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        root = file["model_weights"] if "model_weights" in file else file
+        if "layer_names" not in root.attrs:
+            raise ValueError("no layer names in it: not a keras.applications file")
+        tensors = {}
+        for layer in root.attrs["layer_names"]:
+            layer = layer.decode() if isinstance(layer, bytes) else layer
+            for name in root[layer].attrs["weight_names"]:
+                name = name.decode() if isinstance(name, bytes) else name
+                variable = name.removesuffix(":0").rsplit("/", 1)[-1]
+                tensors[f"{layer}/{variable}"] = root[layer][name][()]
+        return tensors

@@ -1,0 +1,33 @@
+"""Every row that has an independent implementation computes what that implementation computes."""
+
+import numpy as np
+import pytest
+
+import goldens
+from edgecls import builder, registry, weights
+
+#: row -> golden file.
+ROWS = {
+    "mobilenet_v2.torchvision": "mobilenet_v2",
+}
+
+
+def logits(row, golden, **changed):
+    manifest, expected = goldens.load(golden)
+    model = builder.build(row, weights=goldens.tensors(manifest) | changed)
+    size = manifest["input_size"][0]
+    return model.predict(goldens.image(size), verbose=0), expected
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_row_equals_its_golden_logits(row):
+    got, expected = logits(row, ROWS[row])
+    assert goldens.spread(got, expected) < goldens.TOLERANCE
+
+
+def test_comparison_fails_on_one_wrong_tensor():
+    name = "features.1.conv.1.weight"
+    manifest, _ = goldens.load("mobilenet_v2")
+    wrong = goldens.tensors(manifest)[name] * np.float32(1.01)
+    got, expected = logits("mobilenet_v2.torchvision", "mobilenet_v2", **{name: wrong})
+    assert goldens.spread(got, expected) > goldens.TOLERANCE
