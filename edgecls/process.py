@@ -1,0 +1,198 @@
+"""Work in a child process: its own memory, its chatter captured, its peak measured.
+
+The parent writes one job to the child's standard input as a line of JSON and keeps the pipe open;
+when the parent is gone the pipe closes and the child leaves. The child answers on standard output
+with JSON lines: any number of `{"event": ...}` and at last `{"result": ...}` or `{"error": ...}`.
+Whatever libraries print, on either stream, goes to the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgecls import errors
+
+_POLL_SECONDS = 0.1
+_live: set[subprocess.Popen] = set()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """result: what the function returned; peak_memory: bytes, largest resident set of the child;
+    seconds: from start to exit; log: all that was printed."""
+
+    result: Any
+    peak_memory: int
+    seconds: float
+    log: str
+
+
+def run(
+    function: str,
+    job: Mapping[str, Any],
+    *,
+    memory_cap: int | None = None,
+    on_event: Callable[[Any], None] = lambda event: None,
+) -> Outcome:
+    """Call `function` ("package.module:name") with `job` as keyword arguments in a child process.
+
+    job and result are JSON values. The function gets one more argument, `emit`, to send events.
+    memory_cap: bytes of resident memory at which the child is stopped.
+    Raises what the child raised where it is an EdgeclsError, ChildFailed otherwise.
+    """
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as log_file:
+        child = subprocess.Popen(
+            # -P: a file in the user's folder must not shadow a module that a library imports.
+            [sys.executable, "-P", "-m", "edgecls.process", function],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONHASHSEED": "0"},
+            encoding="utf-8",
+        )
+        _live.add(child)
+        watch = _MemoryWatch(child, memory_cap)
+        answer: dict[str, Any] = {}
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(json.dumps(dict(job)) + "\n")
+                child.stdin.flush()
+            for line in child.stdout:
+                message = json.loads(line)
+                if "event" in message:
+                    on_event(message["event"])
+                else:
+                    answer = message
+            child.wait()
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+            _live.discard(child)
+            watch.stop()
+            for pipe in (child.stdin, child.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+            log_file.seek(0)
+            log = log_file.read().decode(errors="replace")
+    if "result" in answer:
+        return Outcome(answer["result"], answer["peak_memory"], time.monotonic() - start, log)
+    raise _failure(function, answer, child.returncode, watch, log)
+
+
+def stop_all() -> None:
+    """Kill every child that is still running."""
+    for child in list(_live):
+        child.kill()
+
+
+def _failure(function, answer, returncode, watch, log) -> errors.EdgeclsError:
+    work = function.rpartition(".")[2].replace(":", ".")
+    if watch.exceeded:
+        cap = watch.cap / 1e9
+        return errors.ChildFailed(f"{work} passed its memory cap of {cap:.1f} GB and was stopped", log)
+    if "error" not in answer:
+        cause = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+        hint = "; the system may have run out of memory" if returncode == -signal.SIGKILL else ""
+        return errors.ChildFailed(f"{work} died with {cause}{hint}", log)
+    kind, message = answer["error"]["type"], answer["error"]["message"]
+    known = getattr(errors, kind, None)
+    if known is None:
+        return errors.ChildFailed(f"{work} failed: {kind}: {message}", log)
+    error = known.__new__(known)  # some of the tree build their message from parts
+    Exception.__init__(error, message)
+    error.log = log
+    return error
+
+
+class _MemoryWatch(threading.Thread):
+    """Kills a child that passes `cap` bytes of resident memory."""
+
+    def __init__(self, child, cap):
+        super().__init__(daemon=True)
+        self.child, self.cap, self.exceeded = child, cap, False
+        self._done = threading.Event()
+        if cap is not None:
+            self.start()
+
+    def run(self):
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.child.pid)
+            while not self._done.wait(_POLL_SECONDS):
+                if process.memory_info().rss > self.cap:
+                    self.exceeded = True
+                    self.child.kill()
+                    return
+
+    def stop(self):
+        self._done.set()
+
+
+def peak_memory() -> int:
+    """Bytes: the largest resident set this process has had."""
+    try:
+        # The kernel's own mark of this program; ru_maxrss would include the parent before exec.
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _child(function: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when work stops
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+    def send(**message):
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    module, _, name = function.partition(":")
+    try:
+        work = getattr(importlib.import_module(module), name)
+        result = work(**job, emit=lambda event: send(event=event))
+        send(result=result, peak_memory=peak_memory())
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        message = (str(error).strip() or type(error).__name__).split("\n")[0]
+        send(error={"type": type(error).__name__, "message": message})
+    sys.stderr.flush()
+    # Skip the interpreter's shutdown: some native libraries crash or hang in it.
+    os._exit(0)
+
+
+def _leave_with_parent():
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _child(sys.argv[1])
