@@ -9,13 +9,16 @@ from edgecls import builder, registry, weights
 #: row -> golden file.
 ROWS = {
     "mobilenet_v2.torchvision": "mobilenet_v2",
+    "shufflenet_v2_x0_5.torchvision": "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0.torchvision": "shufflenet_v2_x1_0",
+    "shufflenet_v2_x2_0.torchvision": "shufflenet_v2_x2_0",
 }
 
 
 def logits(row, golden, **changed):
     manifest, expected = goldens.load(golden)
-    model = builder.build(row, weights=goldens.tensors(manifest) | changed)
     size = manifest["input_size"][0]
+    model = builder.build(row, weights=goldens.tensors(manifest) | changed, input_size=size)
     return model.predict(goldens.image(size), verbose=0), expected
 
 

@@ -126,6 +126,14 @@ def classify(x, classes, *, name="classifier"):
     return keras.layers.Dense(classes, name=name)(x)
 
 
+def channel_shuffle(x, groups, *, name):
+    """Interleave `groups` equal runs of channels (Zhang et al., ShuffleNet, figure 1)."""
+    height, width, channels = x.shape[1:]
+    x = keras.layers.Reshape((height * width, groups, channels // groups), name=f"{name}_split")(x)
+    x = keras.layers.Permute((1, 3, 2), name=f"{name}_permute")(x)
+    return keras.layers.Reshape((height, width, channels), name=f"{name}_merge")(x)
+
+
 def make_divisible(channels, divisor=8):
     """The multiple of `divisor` nearest to `channels`, never under 90% of it (MobileNet's rule)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
