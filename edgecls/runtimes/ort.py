@@ -1,0 +1,91 @@
+"""ONNX Runtime, the runtime of `.onnx` files, on the CPU."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+from edgecls.artifact import TensorInfo
+from edgecls.errors import BadFile, WorkFailed
+from edgecls.runtimes import base
+
+_PACKAGE = "onnxruntime"
+_PROVIDER = "CPUExecutionProvider"
+#: ONNX Runtime's names of element types where they differ from numpy's.
+_DTYPES = {"float": "float32", "double": "float64"}
+
+
+class Ort:
+    name = "ort"
+    format = "onnx"
+
+    @property
+    def version(self):
+        try:
+            return importlib.metadata.version(_PACKAGE)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise base.not_installed(self.name, _PACKAGE) from error
+
+    def open(self, path: Path, *, threads: int):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise base.not_installed(self.name, _PACKAGE) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors; they are raised too
+        refusals = onnxruntime.capi.onnxruntime_pybind11_state
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDER])
+        except Exception as error:  # each of its errors is a child of Exception and of nothing else
+            if isinstance(error, refusals.InvalidProtobuf) or "No graph was found" in str(error):
+                raise BadFile(f"{str(path)!r} is not an ONNX model: {_reason(error)}") from error
+            raise WorkFailed(f"ONNX Runtime refuses {path.name}: {_reason(error)}") from error
+        return _Session(path, session, threads)
+
+
+class _Session:
+    def __init__(self, path, session, threads):
+        self._file, self._session = path.name, session
+        self.inputs = tuple(
+            _info(tensor, base.batch_of_one(path, tensor.name, tensor.shape)) for tensor in session.get_inputs()
+        )
+        self.outputs = tuple(_info(tensor, _output_shape(tensor.shape)) for tensor in session.get_outputs())
+        self.options = {"providers": [_PROVIDER], "intra_op_num_threads": threads, "inter_op_num_threads": 1}
+        self.delegation = None
+        self._binding = session.io_binding()
+        for info in self.outputs:
+            self._binding.bind_output(info.name)
+
+    def set_inputs(self, values):
+        for info, value in zip(self.inputs, values, strict=True):
+            self._binding.bind_cpu_input(info.name, value)
+
+    def invoke(self):
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # each of its errors is a child of Exception and of nothing else
+            raise WorkFailed(f"ONNX Runtime failed to run {self._file}: {_reason(error)}") from error
+
+    def results(self):
+        return self._binding.copy_outputs_to_cpu()
+
+
+def _info(tensor, shape) -> TensorInfo:
+    element = tensor.type.removeprefix("tensor(").removesuffix(")")
+    return TensorInfo(name=tensor.name, shape=shape, dtype=_DTYPES.get(element, element))
+
+
+def _output_shape(shape) -> tuple[int, ...]:
+    """An open first dimension is the batch of 1, another is -1."""
+    sizes = [size if isinstance(size, int) else -1 for size in shape]
+    sizes[:1] = [abs(size) for size in sizes[:1]]
+    return tuple(sizes)
+
+
+def _reason(error) -> str:
+    """The message without its head: "[ONNXRuntimeError] : 1 : FAIL : Load model from ... failed:"."""
+    message = " ".join(str(error).split())
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:\s*)?", "", message)
