@@ -9,9 +9,23 @@ from edgecls import builder, registry, weights
 #: row -> golden file.
 ROWS = {
     "mobilenet_v2.torchvision": "mobilenet_v2",
+    "resnet18.torchvision": "resnet18",
+    "resnet50.torchvision": "resnet50",
+    "resnet101.torchvision": "resnet101",
+    "mobilenet_v3_large.torchvision": "mobilenet_v3_large",
+    "mobilenet_v3_large.timm": "tf_mobilenetv3_large_100",
+    "mobilenet_v3_large_075.timm": "tf_mobilenetv3_large_075",
+    "mobilenet_v3_small.timm": "tf_mobilenetv3_small_100",
+    "mobilenet_v3_small_minimalistic.timm": "tf_mobilenetv3_small_minimal_100",
     "shufflenet_v2_x0_5.torchvision": "shufflenet_v2_x0_5",
     "shufflenet_v2_x1_0.torchvision": "shufflenet_v2_x1_0",
     "shufflenet_v2_x2_0.torchvision": "shufflenet_v2_x2_0",
+}
+
+#: Rows that take longer than ten seconds, or whose family has a smaller one above.
+SLOW = {
+    "resnet50.torchvision",
+    "resnet101.torchvision",
 }
 
 
@@ -22,7 +36,9 @@ def logits(row, golden, **changed):
     return model.predict(goldens.image(size), verbose=0), expected
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[pytest.mark.slow] if row in SLOW else []) for row in ROWS]
+)
 def test_row_equals_its_golden_logits(row):
     got, expected = logits(row, ROWS[row])
     assert goldens.spread(got, expected) < goldens.TOLERANCE
