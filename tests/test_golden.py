@@ -12,6 +12,10 @@ ROWS = {
     "resnet18.torchvision": "resnet18",
     "resnet50.torchvision": "resnet50",
     "resnet101.torchvision": "resnet101",
+    "vgg11.torchvision": "vgg11",
+    "vgg16.torchvision": "vgg16",
+    "vgg16_bn.torchvision": "vgg16_bn",
+    "vgg19.torchvision": "vgg19",
     "mobilenet_v3_large.torchvision": "mobilenet_v3_large",
     "mobilenet_v3_large.timm": "tf_mobilenetv3_large_100",
     "mobilenet_v3_large_075.timm": "tf_mobilenetv3_large_075",
@@ -26,6 +30,9 @@ ROWS = {
 SLOW = {
     "resnet50.torchvision",
     "resnet101.torchvision",
+    "vgg16.torchvision",
+    "vgg16_bn.torchvision",
+    "vgg19.torchvision",
 }
 
 

@@ -126,6 +126,30 @@ def classify(x, classes, *, name="classifier"):
     return keras.layers.Dense(classes, name=name)(x)
 
 
+def classify_flat(x, classes, *, hidden=(4096, 4096)):
+    """Every pixel of the picture into dense layers `fc1`, `fc2`, ... with ReLU, then one to logits."""
+    x = keras.layers.Flatten(name="flatten")(x)
+    for number, width in enumerate(hidden, start=1):
+        x = keras.layers.Dense(width, name=f"fc{number}")(x)
+        x = activate(x, "relu", name=f"fc{number}")
+    return keras.layers.Dense(classes, name="classifier")(x)
+
+
+def adaptive_mean(x, size):
+    """Means over `size` x `size` bins that cover the picture, PyTorch's AdaptiveAvgPool2d.
+
+    Bins overlap where `size` does not divide the side. No layer where the side is `size` already.
+    """
+    ops = keras.ops
+    for axis in (1, 2):
+        side = x.shape[axis]
+        if side != size:
+            edges = [(i * side // size, -(-(i + 1) * side // size)) for i in range(size)]
+            bins = [x[:, a:b] if axis == 1 else x[:, :, a:b] for a, b in edges]
+            x = ops.concatenate([ops.mean(bin, axis=axis, keepdims=True) for bin in bins], axis=axis)
+    return x
+
+
 def channel_shuffle(x, groups, *, name):
     """Interleave `groups` equal runs of channels (Zhang et al., ShuffleNet, figure 1)."""
     height, width, channels = x.shape[1:]

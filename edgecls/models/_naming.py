@@ -20,3 +20,8 @@ def renamed(rules: Mapping[str, str | Callable[[re.Match], str]]) -> Callable[[s
         raise KeyError(layer)
 
     return source_name
+
+
+def own_names(layer: str) -> str:
+    """For rows that no library has: their weights are called as our layers are."""
+    return layer
