@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgecls.artifact import TensorInfo
@@ -61,11 +62,14 @@ class Runtime(Protocol):
     def version(self) -> str:
         """Raises UsageError where the library is not installed."""
 
+    def load(self) -> ModuleType:
+        """Import the library, which the first `open` does otherwise. Raises UsageError as above."""
+
     def open(self, path: Path, *, threads: int) -> Session:
         """Load a file, batch 1 where its batch is open.
 
         Raises BadFile for what is not a model, WorkFailed with the reason for a model that the
-        runtime refuses, UsageError where the library is not installed.
+        runtime refuses.
         """
 
 
@@ -77,9 +81,9 @@ def run(session: Session, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def random_inputs(inputs: Sequence[TensorInfo], seed: int = 0) -> list[np.ndarray]:
-    """An array per input: standard normal floats, random bytes, zeros for wider integers.
+    """An array per input: standard normal floats, random quantized values and bytes, else zeros.
 
-    Zeros because an index must be valid.
+    Zeros for plain integers because they may be indices, which must be valid.
     """
     import numpy as np
 
@@ -89,7 +93,7 @@ def random_inputs(inputs: Sequence[TensorInfo], seed: int = 0) -> list[np.ndarra
         dtype = np.dtype(info.dtype)
         if dtype.kind == "f":
             return rng.standard_normal(info.shape).astype(dtype)
-        if dtype.itemsize == 1 and dtype.kind in "iu":
+        if dtype.kind in "iu" and (dtype.itemsize == 1 or info.scale is not None):
             bounds = np.iinfo(dtype)
             return rng.integers(bounds.min, bounds.max, info.shape, dtype=dtype, endpoint=True)
         return np.zeros(info.shape, dtype)

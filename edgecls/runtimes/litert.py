@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections import Counter
 from pathlib import Path
@@ -24,13 +25,16 @@ class LiteRT:
         except importlib.metadata.PackageNotFoundError as error:
             raise base.not_installed(self.name, _PACKAGE) from error
 
-    def open(self, path: Path, *, threads: int):
+    def load(self):
         try:
-            from ai_edge_litert.interpreter import Interpreter
+            return importlib.import_module("ai_edge_litert.interpreter")
         except ImportError as error:
             raise base.not_installed(self.name, _PACKAGE) from error
+
+    def open(self, path: Path, *, threads: int):
+        litert = self.load()
         try:
-            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
         except ValueError as error:
             if "Flatbuffer" in str(error) or "size 0" in str(error):
                 raise BadFile(f"{str(path)!r} is not a TFLite model: {_reason(error)}") from error

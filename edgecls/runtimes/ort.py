@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 from pathlib import Path
@@ -27,11 +28,14 @@ class Ort:
         except importlib.metadata.PackageNotFoundError as error:
             raise base.not_installed(self.name, _PACKAGE) from error
 
-    def open(self, path: Path, *, threads: int):
+    def load(self):
         try:
-            import onnxruntime
+            return importlib.import_module("onnxruntime")
         except ImportError as error:
             raise base.not_installed(self.name, _PACKAGE) from error
+
+    def open(self, path: Path, *, threads: int):
+        onnxruntime = self.load()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
