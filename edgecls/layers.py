@@ -39,7 +39,7 @@ def describe(model: keras.Model) -> list[LayerCost]:
     not static.
     """
     costs, counted = [], set()
-    for name, node in _calls(model):
+    for name, node in calls(model):
         layer = node.operation
         params = 0 if id(layer) in counted else _params(layer)
         counted.add(id(layer))
@@ -67,13 +67,13 @@ def folded_params(model: keras.Model) -> int:
     A batch norm that is alone in reading a convolution or dense layer without activation becomes
     that layer's kernel and bias. Any other one stays as a scale and an offset per channel.
     """
-    calls = [node for _, node in _calls(model)]
+    nodes = [node for _, node in calls(model)]
     readers: dict[int, int] = {}
-    for node in calls:
+    for node in nodes:
         for tensor in node.input_tensors:
             readers[id(tensor)] = readers.get(id(tensor), 0) + 1
     total = sum(cost.params for cost in describe(model) if cost.kind != "BatchNormalization")
-    for node in calls:
+    for node in nodes:
         if type(node.operation).__name__ == "BatchNormalization":
             channels = node.operation.moving_mean.shape[0]
             tensor = node.input_tensors[0]
@@ -85,13 +85,13 @@ def folded_params(model: keras.Model) -> int:
     return total
 
 
-def _calls(model, prefix="") -> Iterator[tuple[str, object]]:
+def calls(model, prefix="") -> Iterator[tuple[str, object]]:
     """(name, node) of each call in `model`; a node holds a layer and the tensors of that call."""
     nodes = _nodes(model)
     for depth in sorted(nodes, reverse=True):
         for node in nodes[depth]:
             if _nodes(node.operation):
-                yield from _calls(node.operation, f"{prefix}{node.operation.name}/")
+                yield from calls(node.operation, f"{prefix}{node.operation.name}/")
             else:
                 yield prefix + node.operation.name, node
 

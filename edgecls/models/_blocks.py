@@ -72,12 +72,19 @@ TORCH = Lineage("symmetric", 1e-5)
 def pad(x, kernel, stride, padding, name):
     """Zero-pad for a window of `kernel` and `stride`; returns (x, the `padding` of the layer after).
 
-    padding: "same", "valid", "symmetric" (`kernel // 2` on every side), or (before, after) pixels
-    for both axes. Where TensorFlow's `same` would pad just as much, no layer is made.
+    padding: "same", "valid", "symmetric" (`kernel // 2` on every side), "ceil" (PyTorch's
+    ceil_mode: at the end, what the last window lacks), or (before, after) pixels for both axes.
+    Where TensorFlow's `same` would pad just as much, no layer is made.
     """
     if padding in ("same", "valid"):
         return x, padding
-    before, after = (kernel // 2, kernel // 2) if padding == "symmetric" else padding
+    if padding == "symmetric":
+        padding = (kernel // 2, kernel // 2)
+    elif padding == "ceil":
+        padding = (0, (kernel - x.shape[1]) % stride)
+    before, after = padding
+    if before == after == 0:
+        return x, "valid"
     if all(_same_pads(size, kernel, stride) == (before, after) for size in x.shape[1:3]):
         return x, "same"
     layer = keras.layers.ZeroPadding2D(((before, after), (before, after)), name=f"{name}_pad")
@@ -103,6 +110,14 @@ def max_pool(x, kernel, *, stride, padding="valid", name):
     """Max pool. Explicit padding is with zeros, right only where no input is negative."""
     x, padding = pad(x, kernel, stride, padding, name)
     return keras.layers.MaxPooling2D(kernel, strides=stride, padding=padding, name=name)(x)
+
+
+def average_pool(x, kernel, *, stride=1, padding="valid", name):
+    """Average pool. "same" leaves its padding out of the means, "symmetric" counts its zeros."""
+    if padding == "symmetric":
+        x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    return keras.layers.AveragePooling2D(kernel, strides=stride, padding=padding, name=name)(x)
 
 
 def squeeze_excite(x, channels, *, activation="relu", gate="sigmoid", name):
