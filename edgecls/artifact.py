@@ -152,7 +152,7 @@ def read_manifest(path: Path) -> Manifest:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record.get("schema") != SCHEMA:
             raise ValueError(f"schema {record.get('schema')!r} is not {SCHEMA}; use the edgecls that wrote it")
-        return _decode(Manifest, record)
+        return decode(Manifest, record)
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise BadFile(f"{path.name} is not a manifest: {error}") from error
 
@@ -197,22 +197,25 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _decode(kind, value):
-    """`value` from JSON as the annotated type `kind`; raises TypeError or ValueError."""
+def decode(kind, value):
+    """`value` from JSON as the annotated type `kind`, strictly.
+
+    Raises TypeError, ValueError or AttributeError where it is anything else.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         (kind,) = [a for a in arguments if a is not type(None)]
-        return _decode(kind, value)
+        return decode(kind, value)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         unknown = set(value) - set(hints)
         if unknown:
             raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
-        return kind(**{name: _decode(hints[name], item) for name, item in value.items()})
+        return kind(**{name: decode(hints[name], item) for name, item in value.items()})
     if origin is tuple:
-        return tuple(_decode(arguments[0], item) for item in value)
+        return tuple(decode(arguments[0], item) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     plain = origin or kind
