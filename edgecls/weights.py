@@ -45,8 +45,14 @@ _TORCH: dict[str, dict[str, tuple[str, Callable]]] = {
     },
 }
 
-#: In torch state dicts, but no part of the function computed.
-_TORCH_UNUSED = (r".*\.num_batches_tracked",)
+#: Keras's own layout needs no transform but where its classifier is a 1x1 convolution.
+_KERAS = {"Dense": {"kernel": lambda w: w.reshape(w.shape[-2:])}}
+
+#: In a source's dictionaries, but no part of the function computed.
+_UNUSED = {
+    "torch": (r".*\.num_batches_tracked",),
+    "keras": (r"seed_generator(_\d+)?/.*",),  # of dropout
+}
 
 
 def load(model, tensors: Tensors, spec: ModelSpec) -> None:
@@ -55,7 +61,9 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
     Raises WeightsMismatch naming tensors that are missing, not used, or of the wrong shape; the
     model is untouched then.
     """
-    unused = spec.unused_tensors + (_TORCH_UNUSED if spec.layout == "torch" else ())
+    if spec.layout == "keras":
+        tensors = _renumbered(tensors)
+    unused = spec.unused_tensors + _UNUSED[spec.layout]
     left = {name for name in tensors if not any(re.fullmatch(p, name) for p in unused)}
     values, problems = [], []
     for layer in model.layers:
@@ -79,11 +87,29 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
         variable.assign(value)
 
 
+def _renumbered(tensors: Tensors) -> Tensors:
+    """Layers that Keras named itself, numbered from 1.
+
+    Keras calls a layer without a name `conv2d`, `conv2d_1`, ... in order of creation, and counts
+    on through a process: the same model saved twice has other numbers in the same order.
+    """
+    numbered = {}
+    for kind in ("conv2d", "batch_normalization"):
+        layers = {name.split("/")[0] for name in tensors if re.fullmatch(rf"{kind}(_\d+)?/\w+", name)}
+        in_order = sorted(layers, key=lambda layer: int(layer.removeprefix(kind)[1:] or 0))
+        numbered |= {layer: f"{kind}_{number}" for number, layer in enumerate(in_order, start=1)}
+    renamed = {}
+    for name, value in tensors.items():
+        layer, slash, variable = name.partition("/")
+        renamed[numbered.get(layer, layer) + slash + variable] = value
+    return renamed
+
+
 def _source_tensor(layer, variable: str, spec: ModelSpec) -> tuple[str, Callable]:
     """The source's name of a layer's variable, and the function to our layout."""
     module = spec.source_name(layer.name)
     if spec.layout == "keras":
-        return f"{module}/{variable}", np.asarray
+        return f"{module}/{variable}", _KERAS.get(type(layer).__name__, {}).get(variable, np.asarray)
     suffix, convert = _TORCH[type(layer).__name__][variable]
     if type(layer).__name__ == "Dense" and variable == "kernel":
         flattened = _flattened_shape(layer)

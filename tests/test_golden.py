@@ -12,6 +12,7 @@ ROWS = {
     "resnet18.torchvision": "resnet18",
     "resnet50.torchvision": "resnet50",
     "resnet101.torchvision": "resnet101",
+    "inception_v3.torchvision": "inception_v3",
     "vgg11.torchvision": "vgg11",
     "vgg16.torchvision": "vgg16",
     "vgg16_bn.torchvision": "vgg16_bn",

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import goldens
-from edgecls import builder, registry
+from edgecls import builder, registry, weights
 
 #: Largest difference allowed, in standard deviations of the reference's logits.
 TOLERANCE = 1e-5
 
 #: Heavy rows quick enough to always run; the other heavy ones are behind `slow`.
-FAST = {"resnet50.keras"}
+FAST = {"inception_v3.keras", "resnet50.keras"}
 
 
 def rows():
@@ -24,19 +24,32 @@ def rows():
 
 
 def reference_model(row):
-    """The keras.applications model that `row.reference` names, with random weights of every kind."""
+    """The keras.applications model that `row.reference` names, with random weights of every kind.
+
+    Moving statistics are those of `pixels(row)`: with random ones a deep net's activations grow
+    until rounding decides the logits.
+    """
     function, arguments = re.fullmatch(r"keras\.applications\.(\w+)(?:\((.*)\))?", row.reference).groups()
     options = eval(f"dict({arguments or ''})", {"__builtins__": {"dict": dict}})
     model = getattr(keras.applications, function)(weights=None, classifier_activation=None, **options)
     rng = np.random.default_rng(0)
     for variable in model.variables:
         variable.assign(_draw(rng, variable))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean = np.float32(row.preprocess.mean) / 255
+            layer.variance = np.square(np.float32(row.preprocess.std) / 255)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        elif isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    model(_as_fed(model, row), training=True)
     return model
 
 
 def _draw(rng, variable):
     shape = tuple(variable.shape)
-    if variable.name in ("gamma", "moving_variance", "variance"):
+    if variable.name == "gamma":
         return rng.uniform(0.5, 1.5, shape)
     if len(shape) >= 2:
         fan_in = np.prod(shape[:2]) if "depthwise" in variable.path else np.prod(shape[:-1])
@@ -44,32 +57,49 @@ def _draw(rng, variable):
     return rng.standard_normal(shape) * 0.1
 
 
-def difference(row, reference, weights):
-    """Between the row with `weights` and `reference`, in standard deviations of its logits."""
-    model = builder.build(row, weights=weights)
-    image = goldens.image(row.input_size)
-    ours = np.asarray(model(image, training=False))
-    theirs = np.asarray(reference(_as_fed(reference, row, image), training=False))
-    return goldens.spread(ours, theirs)
+def pixels(row):
+    size = row.input_size
+    return np.random.default_rng(1).integers(0, 256, (2, size, size, 3)).astype(np.float32)
 
 
-def _as_fed(reference, row, image):
+def normalised(row):
+    return (pixels(row) - np.float32(row.preprocess.mean)) / np.float32(row.preprocess.std)
+
+
+def _as_fed(reference, row):
     """Some keras.applications models take pixels and normalise them in layers of their own."""
-    if any(isinstance(layer, keras.layers.Rescaling) for layer in reference.layers):
-        return image * np.float32(row.preprocess.std) + np.float32(row.preprocess.mean)
-    return image
+    rescales = any(isinstance(layer, keras.layers.Rescaling) for layer in reference.layers)
+    return pixels(row) if rescales else normalised(row)
+
+
+def difference(row, reference, tensors):
+    """Between the row with `tensors` and `reference`, in standard deviations of its logits."""
+    model = builder.build(row, weights=tensors)
+    ours = np.asarray(model(normalised(row), training=False))
+    theirs = np.asarray(reference(_as_fed(reference, row), training=False))
+    return goldens.spread(ours, theirs)
 
 
 @pytest.mark.parametrize("row", list(rows()))
 def test_row_equals_keras_applications(row):
     reference = reference_model(row)
-    weights = {variable.path: variable.numpy() for variable in reference.variables}
-    assert difference(row, reference, weights) < TOLERANCE
+    tensors = {variable.path: variable.numpy() for variable in reference.variables}
+    assert difference(row, reference, tensors) < TOLERANCE
 
 
 def test_comparison_fails_on_one_wrong_tensor():
     row = registry.get("mobilenet_v2.keras")
     reference = reference_model(row)
-    weights = {variable.path: variable.numpy() for variable in reference.variables}
-    weights["block_6_depthwise_BN/moving_variance"] = weights["block_6_depthwise_BN/moving_variance"] * 1.001
-    assert difference(row, reference, weights) > TOLERANCE
+    tensors = {variable.path: variable.numpy() for variable in reference.variables}
+    tensors["block_6_depthwise_BN/moving_variance"] = tensors["block_6_depthwise_BN/moving_variance"] * 1.001
+    assert difference(row, reference, tensors) > TOLERANCE
+
+
+def test_layers_that_keras_named_are_taken_in_the_order_of_their_numbers():
+    tensors = {"conv2d_9/kernel": 1, "conv2d_10/kernel": 2, "batch_normalization/beta": 3, "dense/bias": 4}
+    assert weights._renumbered(tensors) == {
+        "conv2d_1/kernel": 1,
+        "conv2d_2/kernel": 2,
+        "batch_normalization_1/beta": 3,
+        "dense/bias": 4,
+    }

@@ -52,9 +52,9 @@ class Lineage:
         """Batch norm called `<name>_bn`; `scale=False` leaves gamma out."""
         return keras.layers.BatchNormalization(epsilon=self.epsilon, scale=scale, name=f"{name}_bn")(x)
 
-    def conv_norm(self, x, filters, kernel=1, *, activation=None, name, **options):
+    def conv_norm(self, x, filters, kernel=1, *, scale=True, activation=None, name, **options):
         """Convolution, batch norm, activation."""
-        x = self.norm(self.conv(x, filters, kernel, name=name, **options), name=name)
+        x = self.norm(self.conv(x, filters, kernel, name=name, **options), scale=scale, name=name)
         return activate(x, activation, name=name)
 
     def depthwise_norm(self, x, kernel, *, activation=None, name, **options):
