@@ -32,6 +32,8 @@ class Preprocess:
     def __post_init__(self):
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
+        if self.resize < self.crop:
+            raise ValueError(f"a crop of {self.crop} pixels does not fit a short side of {self.resize}")
 
     @property
     def channels(self) -> int:
