@@ -1,0 +1,52 @@
+"""Every row of the zoo builds, and has the parameters and MACs that it declares and its source has."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+import pytest
+
+from edgecls import builder, layers, registry
+
+#: Counted in each source's own implementation; written by scripts/reference_counts.
+REFERENCE = json.loads((Path(__file__).parent / "reference_counts.json").read_text())
+
+#: The cheapest row of each source that one function builds.
+CHEAPEST = {
+    (row.build, row.source): row for row in sorted(registry.rows(), key=lambda row: row.macs, reverse=True)
+}
+
+
+def shapes_only(row, **changed):
+    """The model of `row` without a value in any variable: seconds for the whole zoo, not minutes."""
+    with keras.StatelessScope(initialize_variables=False):
+        return builder.assemble(row, **changed)
+
+
+def check_counts(row):
+    assert layers.count(shapes_only(row)) == (row.params, row.macs)
+    reference = REFERENCE[row.key]
+    assert (reference["params"], reference["macs"]) == (row.params, row.macs)
+
+
+@pytest.mark.parametrize("row", registry.rows(), ids=lambda row: row.key)
+def test_row_costs_what_it_declares_and_what_its_source_costs(row):
+    check_counts(row)
+
+
+@pytest.mark.parametrize("row", CHEAPEST.values(), ids=lambda row: row.key)
+def test_row_builds_at_its_smallest_input_with_other_classes(row):
+    model = shapes_only(row, input_size=row.min_input_size, classes=7)
+    assert model.output_shape == (None, 7)
+
+
+def test_every_reference_count_belongs_to_a_row():
+    assert set(REFERENCE) == {row.key for row in registry.rows()}
+
+
+@pytest.mark.parametrize("field", ["params", "macs"])
+def test_a_wrong_count_is_noticed(field):
+    row = registry.get("mobilenet_v2")
+    with pytest.raises(AssertionError):
+        check_counts(dataclasses.replace(row, **{field: getattr(row, field) + 1}))
