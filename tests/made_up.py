@@ -1,0 +1,76 @@
+"""Profiles written by hand, for what reads profiles."""
+
+from edgecls.profiling import Profile, Settings, Subject, Timing
+from edgecls.profiling.machine import Machine
+from edgecls.profiling.record import Cost
+
+MACHINE = Machine(
+    cpu="Imaginary 9000",
+    features=("avx2",),
+    physical_cores=2,
+    logical_cores=4,
+    governor=None,
+    memory=8_000_000_000,
+    system="Linux 6 x86_64",
+    python="3.11.0",
+)
+
+
+def timing(samples_ms=(2.0,), **changed) -> Timing:
+    fields = {
+        "options": {"num_threads": 1},
+        "delegation": None,
+        "load_ms": 12.5,
+        "first_ms": 3.0,
+        "warmup_ms": (2.5,),
+        "samples_ms": tuple(samples_ms),
+        "base_memory": 40_000_000,
+        "peak_memory": 60_400_000,
+    }
+    return Timing(**fields | changed)
+
+
+def profile(
+    model="tinynet",
+    *,
+    runtime="litert",
+    precision="fp32",
+    ms=2.0,
+    megabytes=4.0,
+    macs=300_000_000,
+    params=3_500_000,
+    tier="light",
+    trained=True,
+    busy_cores=0.0,
+    error=None,
+    notes=(),
+    **changed,
+) -> Profile:
+    """A measurement whose samples are all `ms`; a failed one where there is an `error`."""
+    format = {"litert": "tflite", "ort": "onnx"}[runtime]
+    subject = Subject(
+        file=f"{model}-{precision}.{format}",
+        sha256=f"digest of {model}-{precision}.{format}",
+        bytes=round(megabytes * 1e6),
+        format=format,
+        precision=precision,
+        model=model,
+        tier=tier,
+        trained=trained,
+        cost=Cost(params=params, macs=macs, activation_bytes=1000, ops={"CONV_2D": 1}) if macs else None,
+        notes=notes,
+    )
+    fields = {
+        "run": "a run",
+        "time": "2030-01-02T03:04:05+00:00",
+        "subject": subject,
+        "runtime": runtime,
+        "runtime_version": "1.2.3",
+        "settings": Settings(),
+        "machine": MACHINE,
+        "load_average": 0.5,
+        "busy_cores": busy_cores,
+        "timing": None if error else timing([ms]),
+        "error": error,
+    }
+    return Profile(**fields | changed)
