@@ -30,6 +30,27 @@ def inverted_residual(x, channels, *, expanded, kernel, stride, activation, sque
     return x
 
 
+def stages(x, table, *, activation, squeeze=None, nn):
+    """Every block of a table of (expansion, kernel, channels, repeats, stride of the first).
+
+    squeeze: from a block's input channels to its squeeze and excitation; see `inverted_residual`.
+    """
+    for stage, (expansion, kernel, channels, repeats, stride) in enumerate(table, start=1):
+        for block in range(1, repeats + 1):
+            x = inverted_residual(
+                x,
+                channels,
+                expanded=expansion * x.shape[-1],
+                kernel=kernel,
+                stride=stride if block == 1 else 1,
+                activation=activation,
+                squeeze=squeeze and squeeze(x.shape[-1]),
+                nn=nn,
+                name=f"stage{stage}_block{block}",
+            )
+    return x
+
+
 def block_number(match: re.Match, repeats: Sequence[int]) -> int:
     """The number, from 1, of block `match[2]` of stage `match[1]` when all blocks are counted on."""
     return sum(repeats[: int(match[1]) - 1]) + int(match[2])

@@ -132,7 +132,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 
 @keras_row(
     "mobilenet_v3_large",
-    reference="keras.applications.MobileNetV3Large(include_preprocessing=False)",
+    reference="keras.applications.MobileNetV3Large",
     source_name=keras_names("large"),
     params=5_483_032,
     macs=216_589_760,
@@ -156,7 +156,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @keras_row(
     "mobilenet_v3_large_075",
-    reference="keras.applications.MobileNetV3Large(alpha=0.75, include_preprocessing=False)",
+    reference="keras.applications.MobileNetV3Large(alpha=0.75)",
     source_name=keras_names("large"),
     params=3_993_528,
     macs=154_560_624,
@@ -172,7 +172,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @keras_row(
     "mobilenet_v3_large_minimalistic",
-    reference="keras.applications.MobileNetV3Large(minimalistic=True, include_preprocessing=False)",
+    reference="keras.applications.MobileNetV3Large(minimalistic=True)",
     source_name=keras_names("large"),
     params=3_924_288,
     macs=209_136_704,
@@ -188,7 +188,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @keras_row(
     "mobilenet_v3_small",
-    reference="keras.applications.MobileNetV3Small(include_preprocessing=False)",
+    reference="keras.applications.MobileNetV3Small",
     source_name=keras_names("small"),
     params=2_542_856,
     macs=56_510_400,
@@ -212,7 +212,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @keras_row(
     "mobilenet_v3_small_075",
-    reference="keras.applications.MobileNetV3Small(alpha=0.75, include_preprocessing=False)",
+    reference="keras.applications.MobileNetV3Small(alpha=0.75)",
     source_name=keras_names("small"),
     params=2_041_872,
     macs=43_399_344,
@@ -228,7 +228,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @keras_row(
     "mobilenet_v3_small_minimalistic",
-    reference="keras.applications.MobileNetV3Small(minimalistic=True, include_preprocessing=False)",
+    reference="keras.applications.MobileNetV3Small(minimalistic=True)",
     source_name=keras_names("small"),
     params=2_044_736,
     macs=52_288_448,
