@@ -24,6 +24,9 @@ from edgecls.spec import Preprocess
 #: Version of the manifest's shape. A reader refuses versions it does not know.
 SCHEMA = 1
 
+#: Where artifacts are written and looked for unless another folder is named.
+FOLDER = "artifacts"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
@@ -180,15 +183,15 @@ def writing(target: Path) -> Iterator[Any]:
         partial.unlink(missing_ok=True)
 
 
-def writable_folder(path: Path) -> Path:
-    """`path`, made if need be. Raises UsageError where nothing can be written."""
+def writable_folder(path: Path, option: str = "--out") -> Path:
+    """`path`, made if need be. Raises UsageError that names `option` where nothing can be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(f"cannot write to {str(path)!r}: {error.strerror}; choose another with --out") from error
+        raise UsageError(f"cannot write to {str(path)!r}: {error.strerror}; choose another with {option}") from error
     return path
 
 
