@@ -33,6 +33,7 @@ def variant(
     classes: int = 1000,
     options: Mapping[str, Any] | None = None,
     unused_tensors: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
 ):
     """Declare one row above the function that builds it; rows keep the order of the text.
 
@@ -58,6 +59,7 @@ def variant(
             classes=classes,
             options=dict(options or {}),
             unused_tensors=unused_tensors,
+            aliases=aliases,
         )
         return build
 
@@ -83,17 +85,15 @@ def rows() -> tuple[ModelSpec, ...]:
 
 
 def get(name: str) -> ModelSpec:
-    """The row called `name` or `name.source`. Raises UnknownName with the nearest names."""
-    by_key = {row.key: row for row in reversed(rows())}
-    by_name = {row.name: row for row in reversed(rows())}
-    found = by_key.get(name) or by_name.get(name)
-    if found:
-        return found
+    """The row called `name` or `name.source`; names may be aliases. Raises UnknownName with the nearest names."""
+    named = {known: row for row in reversed(rows()) for known in row.names}
+    if name in named:
+        return named[name]
     stem, _, source = name.partition(".")
-    if source and stem in by_name:
-        sources = [row.source for row in rows() if row.name == stem]
+    if source and stem in named:
+        sources = [row.source for row in rows() if stem in row.names]
         raise UnknownName(f"source of {stem}", source, sources)
-    raise UnknownName("architecture", name, by_key if source else by_name)
+    raise UnknownName("architecture", name, [known for known in named if ("." in known) == bool(source)])
 
 
 def select(
@@ -104,7 +104,7 @@ def select(
     max_macs: float | None = None,
     max_params: float | None = None,
 ) -> list[ModelSpec]:
-    """Rows whose name or key matches any glob in `patterns` (all rows if none) and every limit."""
+    """Rows any of whose names matches any glob in `patterns` (all rows if none) and every limit."""
     patterns = list(patterns)
     if tier is not None and tier not in list(Tier):
         raise UnknownName("tier", str(tier), list(Tier))
@@ -128,4 +128,4 @@ def select(
 
 
 def _matches(row: ModelSpec, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(row.name, pattern) or fnmatch.fnmatchcase(row.key, pattern)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in row.names)

@@ -96,6 +96,7 @@ class ModelSpec:
     build: `build(image, classes=..., **options) -> logits` on Keras tensors.
     source_name: maps one of our layer names to the source's name of the module or layer.
     unused_tensors: regular expressions of tensors the source has and the architecture has not.
+    aliases: other names it goes by.
     """
 
     name: str
@@ -112,11 +113,18 @@ class ModelSpec:
     classes: int = 1000
     options: Mapping[str, Any] = field(default_factory=dict)
     unused_tensors: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """The full name, `name.source`."""
         return f"{self.name}.{self.source}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything the row can be asked for by: each of its names, bare and with the source."""
+        bare = (self.name, *self.aliases)
+        return bare + tuple(f"{name}.{self.source}" for name in bare)
 
     @property
     def tier(self) -> Tier:

@@ -13,6 +13,7 @@ ROWS = {
     "resnet50.torchvision": "resnet50",
     "resnet101.torchvision": "resnet101",
     "alexnet.torchvision": "alexnet",
+    "inception_v1.torchvision": "googlenet",
     "inception_v3.torchvision": "inception_v3",
     "vgg11.torchvision": "vgg11",
     "vgg16.torchvision": "vgg16",

@@ -120,6 +120,13 @@ def average_pool(x, kernel, *, stride=1, padding="valid", name):
     return keras.layers.AveragePooling2D(kernel, strides=stride, padding=padding, name=name)(x)
 
 
+def local_response_norm(x, *, name):
+    """Krizhevsky et al. 2012, section 3.3, with its constants: 5 channels, k = 2."""
+    from edgecls.keras_layers import LocalResponseNormalization
+
+    return LocalResponseNormalization(radius=2, bias=2.0, alpha=1e-4, beta=0.75, name=name)(x)
+
+
 def squeeze_excite(x, channels, *, activation="relu", gate="sigmoid", name):
     """Scale each channel by a gate computed from all channels' means (Hu et al., section 3).
 
