@@ -133,7 +133,7 @@ torchvision_row = partial(row, source="torchvision", source_name=TORCHVISION_NAM
 )
 @timm_row(
     "efficientnet_b0",
-    reference="timm tf_efficientnet_b0",
+    reference="timm.models.tf_efficientnet_b0",
     params=5_288_548,
     macs=385_814_752,
     preprocess=bicubic(224),

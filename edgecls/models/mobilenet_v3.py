@@ -140,7 +140,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @timm_row(
     "mobilenet_v3_large",
-    reference="timm tf_mobilenetv3_large_100",
+    reference="timm.models.tf_mobilenetv3_large_100",
     source_name=timm_names("large"),
     params=5_483_032,
     macs=216_589_760,
@@ -164,7 +164,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @timm_row(
     "mobilenet_v3_large_075",
-    reference="timm tf_mobilenetv3_large_075",
+    reference="timm.models.tf_mobilenetv3_large_075",
     source_name=timm_names("large"),
     params=3_993_528,
     macs=154_560_624,
@@ -180,7 +180,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @timm_row(
     "mobilenet_v3_large_minimalistic",
-    reference="timm tf_mobilenetv3_large_minimal_100",
+    reference="timm.models.tf_mobilenetv3_large_minimal_100",
     source_name=timm_names("large"),
     params=3_924_288,
     macs=209_136_704,
@@ -196,7 +196,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @timm_row(
     "mobilenet_v3_small",
-    reference="timm tf_mobilenetv3_small_100",
+    reference="timm.models.tf_mobilenetv3_small_100",
     source_name=timm_names("small"),
     params=2_542_856,
     macs=56_510_400,
@@ -220,7 +220,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @timm_row(
     "mobilenet_v3_small_075",
-    reference="timm tf_mobilenetv3_small_075",
+    reference="timm.models.tf_mobilenetv3_small_075",
     source_name=timm_names("small"),
     params=2_041_872,
     macs=43_399_344,
@@ -236,7 +236,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 )
 @timm_row(
     "mobilenet_v3_small_minimalistic",
-    reference="timm tf_mobilenetv3_small_minimal_100",
+    reference="timm.models.tf_mobilenetv3_small_minimal_100",
     source_name=timm_names("small"),
     params=2_044_736,
     macs=52_288_448,
