@@ -8,6 +8,9 @@ from edgecls import builder, registry, weights
 
 #: row -> golden file.
 ROWS = {
+    "mobilenet_v1.timm": "mobilenetv1_100",
+    "mobilenet_v1_050.timm": "mobilenetv1_050",
+    "mobilenet_v1_025.timm": "mobilenetv1_025",
     "mobilenet_v2.torchvision": "mobilenet_v2",
     "resnet18.torchvision": "resnet18",
     "resnet50.torchvision": "resnet50",
@@ -16,6 +19,7 @@ ROWS = {
     "inception_v1.torchvision": "googlenet",
     "inception_v2.pytorchcv": "pcv_bninception",
     "inception_v3.torchvision": "inception_v3",
+    "inception_v4.timm": "inception_v4",
     "vgg11.torchvision": "vgg11",
     "vgg16.torchvision": "vgg16",
     "vgg16_bn.torchvision": "vgg16_bn",
