@@ -60,7 +60,7 @@ def logits(row, golden, **changed):
     manifest, expected = goldens.load(golden)
     size = manifest["input_size"][0]
     model = builder.build(row, weights=goldens.tensors(manifest) | changed, input_size=size)
-    return model.predict(goldens.image(size), verbose=0), expected
+    return np.asarray(model(goldens.image(size), training=False)), expected
 
 
 @pytest.mark.parametrize(

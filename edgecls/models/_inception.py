@@ -27,6 +27,23 @@ def module_conv_names(branches: Branches, name: str) -> Iterator[str]:
         yield from conv_names(steps, f"{name}_{branch}")
 
 
+def torch_branches(branches: Branches, name: str, module: str) -> dict[str, str]:
+    """Rules for `renamed` from a module's layers to timm's, but for branches that fork once more.
+
+    `branch1.2` is the third step of the second branch, a pool being a step too; a branch of one
+    convolution is `branch1` itself.
+    """
+    rules = {}
+    for number, (branch, steps) in enumerate(branches.items()):
+        if any(isinstance(step, list) for step in steps):
+            continue
+        positions = [position for position, step in enumerate(steps) if not isinstance(step, str)]
+        for convolution, position in zip(conv_names(steps, f"{name}_{branch}"), positions, strict=True):
+            place = f"branch{number}" if len(steps) == 1 else f"branch{number}.{position}"
+            rules[rf"{convolution}_(conv|bn)"] = rf"{module}.{place}.\1"
+    return rules
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a family's tables stand for.
