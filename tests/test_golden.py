@@ -20,6 +20,8 @@ ROWS = {
     "inception_v2.pytorchcv": "pcv_bninception",
     "inception_v3.torchvision": "inception_v3",
     "inception_v4.timm": "inception_v4",
+    "inception_resnet_v1.pytorchcv": "pcv_inceptionresnetv1",
+    "inception_resnet_v2.timm": "inception_resnet_v2",
     "vgg11.torchvision": "vgg11",
     "vgg16.torchvision": "vgg16",
     "vgg16_bn.torchvision": "vgg16_bn",
@@ -37,6 +39,15 @@ ROWS = {
     "mobilenet_v3_large_075.timm": "tf_mobilenetv3_large_075",
     "mobilenet_v3_small.timm": "tf_mobilenetv3_small_100",
     "mobilenet_v3_small_minimalistic.timm": "tf_mobilenetv3_small_minimal_100",
+    "shufflenet_v1_g1.pytorchcv": "pcv_shufflenet_g1_w1",
+    "shufflenet_v1_g3.pytorchcv": "pcv_shufflenet_g3_w1",
+    "shufflenet_v1_g3.megvii": "megvii_shufflenetv1_x1_0_g3",
+    "shufflenet_v1_g3_x0_25.pytorchcv": "pcv_shufflenet_g3_wd4",
+    "shufflenet_v1_g3_x0_5.pytorchcv": "pcv_shufflenet_g3_wd2",
+    "shufflenet_v1_g3_x0_5.megvii": "megvii_shufflenetv1_x0_5_g3",
+    "shufflenet_v1_g4.pytorchcv": "pcv_shufflenet_g4_w1",
+    "shufflenet_v1_g8.pytorchcv": "pcv_shufflenet_g8_w1",
+    "shufflenet_v1_g8.megvii": "megvii_shufflenetv1_x1_0_g8",
     "shufflenet_v2_x0_5.torchvision": "shufflenet_v2_x0_5",
     "shufflenet_v2_x1_0.torchvision": "shufflenet_v2_x1_0",
     "shufflenet_v2_x2_0.torchvision": "shufflenet_v2_x2_0",
@@ -44,6 +55,7 @@ ROWS = {
 
 #: Rows that take longer than ten seconds, or whose family has a smaller one above.
 SLOW = {
+    "inception_resnet_v2.timm",
     "efficientnet_b3.torchvision",
     "efficientnet_b4.torchvision",
     "efficientnet_b6.torchvision",
