@@ -1,8 +1,8 @@
 """Profiles written by hand, for what reads profiles."""
 
+from edgecls.graph.cost import Cost
 from edgecls.profiling import Profile, Settings, Subject, Timing
 from edgecls.profiling.machine import Machine
-from edgecls.profiling.record import Cost
 
 MACHINE = Machine(
     cpu="Imaginary 9000",
@@ -28,6 +28,10 @@ def timing(samples_ms=(2.0,), **changed) -> Timing:
         "peak_memory": 60_400_000,
     }
     return Timing(**fields | changed)
+
+
+def _cost(params, macs) -> Cost:
+    return Cost(params=params, macs=macs, activation_bytes=1000, ops={"CONV_2D": 1}, float_ops=("conv",))
 
 
 def profile(
@@ -57,7 +61,7 @@ def profile(
         model=model,
         tier=tier,
         trained=trained,
-        cost=Cost(params=params, macs=macs, activation_bytes=1000, ops={"CONV_2D": 1}) if macs else None,
+        cost=_cost(params, macs) if macs else None,
         notes=notes,
     )
     fields = {

@@ -27,7 +27,7 @@ def test_the_table_groups_models_and_shows_every_figure():
         "bignet   heavy     25.00  4000.0  litert   fp32        100.00      80.00   80.00    50.0       60\n"
         "\n"
         "1 MAC = 2 FLOPs; peak MB is the whole process, Python and the runtime included\n"
-        "int8 against fp32: 2.00x faster, 4.00x smaller\n"
+        "int8 against fp32: 2.00x faster, files 4.00x smaller\n"
         "heavy against light: 13.3x the MACs take 40.0x the time "
         "(fastest 1.00 ms, tinynet int8 on litert; slowest 80.00 ms, bignet fp32 on litert)\n"
     )
@@ -76,7 +76,11 @@ def test_csv_holds_every_figure_unrounded():
     busy = profile("tinynet", timing=timing([1.0, 2.0, 4.0]), busy_cores=3.5, notes=("first", "second"))
     lines = list(csv.DictReader(io.StringIO(reports.render([HEAVY, busy], "csv"))))
     assert [line["model"] for line in lines] == ["tinynet", "bignet"]
-    assert lines[0]["median_ms"] == "2.0" and lines[0]["p90_ms"] == "3.6" and lines[0]["mean_ms"] == "2.3333333333333335"
+    assert (
+        lines[0]["median_ms"] == "2.0"
+        and lines[0]["p90_ms"] == "3.6"
+        and lines[0]["mean_ms"] == "2.3333333333333335"
+    )
     assert lines[0]["bytes"] == "4000000" and lines[0]["base_memory"] == "40000000"
     assert lines[0]["notes"] == "first; second" and lines[0]["untrained"] == "False"
     assert lines[0]["warnings"].startswith("other work kept 3.5 of 4 cores busy; ")
@@ -88,7 +92,11 @@ def test_json_holds_the_samples_too():
     failed = profile("tinynet", runtime="ort", error="no")
     first, second = json.loads(reports.render([failed, profile(timing=timing([1.0, 2.0]))], "json"))
     assert first["samples_ms"] == [1.0, 2.0] and first["median_ms"] == 1.5
-    assert first["settings"]["runs"] == 50 and first["machine"]["features"] == ["avx2"] and first["ops"] == {"CONV_2D": 1}
+    assert (
+        first["settings"]["runs"] == 50
+        and first["machine"]["features"] == ["avx2"]
+        and first["ops"] == {"CONV_2D": 1}
+    )
     assert second["error"] == "no" and second["median_ms"] is None and second["samples_ms"] is None
 
 
@@ -115,10 +123,12 @@ def test_an_unknown_format_is_named():
 
 def test_what_int8_bought_is_a_geometric_mean_with_its_ends_named():
     slower = profile("oddnet", precision="int8", ms=4.0, megabytes=2.0)
-    (line, *_) = reports.summary_lines([LIGHT, LIGHT_INT8, HEAVY, HEAVY_INT8, profile("oddnet", ms=2.0), slower])
+    (line, *_) = reports.summary_lines(
+        [LIGHT, LIGHT_INT8, HEAVY, HEAVY_INT8, profile("oddnet", ms=2.0), slower]
+    )
     # Speed-ups 2, 8 and 1/2: the cube root of 8. Sizes 4, 4 and 2: the cube root of 32.
     assert line == (
-        "int8 against fp32: 2.00x faster, 3.17x smaller "
+        "int8 against fp32: 2.00x faster, files 3.17x smaller "
         "(geometric mean of 3; best 8.00x faster, bignet on litert; worst 2.00x slower, oddnet on litert)"
     )
 
@@ -155,7 +165,11 @@ def test_which_runtime_won_per_precision_on_the_models_both_ran():
         [],
         [LIGHT],
         [LIGHT_INT8, HEAVY],
-        [LIGHT, profile("tinynet", precision="int8", error="no"), profile("tinynet", runtime="ort", error="no")],
+        [
+            LIGHT,
+            profile("tinynet", precision="int8", error="no"),
+            profile("tinynet", runtime="ort", error="no"),
+        ],
         [LIGHT, profile("othernet", runtime="ort")],
     ],
 )

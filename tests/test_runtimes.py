@@ -47,7 +47,9 @@ def test_invoke_reads_the_inputs_set_last(tmp_path, suffix):
 
 def test_the_delegate_takes_what_it_can(tmp_path):
     all_of_it = runtimes.open(tiny.save_tflite(tmp_path / "conv.tflite"))
-    assert all_of_it.delegation == Delegation(delegate="xnnpack", nodes=1, delegated=1, partitions=1, outside={})
+    assert all_of_it.delegation == Delegation(
+        delegate="xnnpack", nodes=1, delegated=1, partitions=1, outside={}
+    )
     # XNNPACK has no LogSoftmax.
     a_part = runtimes.open(tiny.save_tflite(tmp_path / "softmax.tflite", then="LOG_SOFTMAX"))
     assert a_part.delegation == Delegation(

@@ -16,7 +16,11 @@ def save_onnx(path, *, input_shape=(1, 3, 4, 4), filters=2, node=None, domain=""
         [node],
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, input_shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [input_shape[0], filters, *input_shape[2:]])],
+        [
+            helper.make_tensor_value_info(
+                "logits", TensorProto.FLOAT, [input_shape[0], filters, *input_shape[2:]]
+            )
+        ],
         [numpy_helper.from_array(weights, "weights")],
     )
     opsets = [helper.make_opsetid("", 17)] + [helper.make_opsetid(domain, 1)] * bool(domain)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgecls.errors import UsageError
+from edgecls.graph.cost import Cost
 from edgecls.profiling.machine import Machine
 from edgecls.runtimes import Delegation
 
@@ -38,31 +39,18 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What the file's graph says of itself.
-
-    macs: multiply-accumulates of one run; activation_bytes: the most that is alive at once;
-    ops: nodes of each kind.
-    """
-
-    params: int
-    macs: int
-    activation_bytes: int
-    ops: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Subject:
     """The file that is measured.
 
+    sha256, bytes: None where the file could not be made.
     model, tier, trained: from its manifest; without one the file's stem, None and None.
     cost: None where the graph holds an op that cannot be counted. notes: what a reader of the
     figures must be told.
     """
 
     file: str
-    sha256: str
-    bytes: int
+    sha256: str | None
+    bytes: int | None
     format: str
     precision: str
     model: str

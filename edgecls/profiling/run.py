@@ -6,14 +6,12 @@ import dataclasses
 import datetime
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgecls import artifact, errors, process, runtimes
+from edgecls.graph import Graph, read
+from edgecls.graph.cost import cost
 from edgecls.profiling import machine
-from edgecls.profiling.record import Cost, Profile, Settings, Subject, Timing
-
-if TYPE_CHECKING:
-    from edgecls.graph import Graph
+from edgecls.profiling.record import Profile, Settings, Subject, Timing
 
 
 def describe(path: Path) -> Subject:
@@ -22,50 +20,63 @@ def describe(path: Path) -> Subject:
     Raises BadFile for what is not a model, UsageError where its size is left open or no runtime
     runs files of its kind.
     """
-    from edgecls import graph
-
     runtimes.for_file(path)
-    read = graph.read(path)
-    cost, notes = None, ()
+    graph = read(path)
+    notes = []
     try:
-        cost = count(read)
+        counted = cost(graph)
+        counted = dataclasses.replace(counted, ops=dict(counted.ops))  # asdict breaks a Counter
     except errors.UncountableOp as error:
-        notes = (f"MACs are unknown: {error}",)
-    known = {
-        "file": path.name,
-        "bytes": path.stat().st_size,
-        "format": read.format,
-        "cost": cost,
-    }
+        counted = None
+        notes.append(f"MACs are unknown: {error}")
+    measured = {"file": path.name, "bytes": path.stat().st_size, "format": graph.format, "cost": counted}
     if not artifact.manifest_path(path).exists():
-        found = precision(read)
-        return Subject(model=path.stem, sha256=artifact.sha256(path), precision=found, notes=notes, **known)
+        return Subject(
+            model=path.stem,
+            sha256=artifact.sha256(path),
+            precision=precision(graph),
+            notes=tuple(notes),
+            **measured,
+        )
     manifest = artifact.load(path).manifest
+    model = manifest.model
+    declared = model.folded_params, model.macs
+    if counted and model.macs is not None and declared != (counted.params, counted.macs):
+        notes.append(
+            f"counts differ: its manifest says {model.folded_params} params and {model.macs} MACs, "
+            f"the file holds {counted.params} and {counted.macs}"
+        )
+    if not manifest.agreement.passed:
+        notes.append("it does not agree with its float model: its figures are those of a broken export")
     return Subject(
-        model=manifest.model.name,
+        model=model.name,
         sha256=manifest.sha256,
         precision=manifest.precision,
-        tier=manifest.model.tier,
+        tier=model.tier,
         trained=manifest.weights.trained,
-        notes=notes,
-        **known,
+        notes=tuple(notes),
+        **measured,
     )
 
 
-def profile_file(path: Path, subject: Subject, settings: Settings, *, run: str) -> Profile:
+def profile_file(
+    path: Path, subject: Subject, settings: Settings, *, run: str, error: str | None = None
+) -> Profile:
     """Measure `path` in a fresh child process; what fails is told in the record's `error`.
 
+    error: why there is no file; then nothing is measured.
     Nothing else may run meanwhile: measure one file at a time.
     """
     runtime = runtimes.for_file(path)
-    load, busy = machine.load_average(), machine.busy_cores()
-    timing, error = None, None
-    try:
-        job = {"path": str(path), **dataclasses.asdict(settings)}
-        outcome = process.run("edgecls.profiling.measure:measure", job)
-        timing = artifact.decode(Timing, {**outcome.result, "peak_memory": outcome.peak_memory})
-    except errors.EdgeclsError as failure:
-        error = str(failure)
+    load_average, busy_cores = machine.load_average(), machine.busy_cores()
+    timing = None
+    if error is None:
+        try:
+            job = {"path": str(path), **dataclasses.asdict(settings)}
+            outcome = process.run("edgecls.profiling.measure:measure", job)
+            timing = artifact.decode(Timing, {**outcome.result, "peak_memory": outcome.peak_memory})
+        except errors.EdgeclsError as failure:
+            error = str(failure)
     return Profile(
         run=run,
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -74,23 +85,10 @@ def profile_file(path: Path, subject: Subject, settings: Settings, *, run: str) 
         runtime_version=runtime.version,
         settings=settings,
         machine=machine.describe(),
-        load_average=load,
-        busy_cores=busy,
+        load_average=load_average,
+        busy_cores=busy_cores,
         timing=timing,
         error=error,
-    )
-
-
-def count(graph: Graph) -> Cost:
-    """Raises UncountableOp."""
-    from edgecls.graph import cost
-
-    counted = cost.cost(graph)
-    return Cost(
-        params=counted.params,
-        macs=counted.macs,
-        activation_bytes=counted.activation_bytes,
-        ops=dict(counted.ops),
     )
 
 
@@ -107,5 +105,8 @@ def precision(graph: Graph) -> str:
     if weights not in ("int8", "uint8"):
         return weights.replace("float", "fp")
     computed = {tensor.dtype for tensor in graph.tensors.values() if not tensor.constant}
-    dynamic = any(op.kind == "DynamicQuantizeLinear" for op in graph.ops) or not computed & {"int8", "uint8", "int16"}
-    return "dynamic" if dynamic else "int16x8" if "int16" in computed else "int8"
+    if not computed & {"int8", "uint8", "int16"} or any(
+        op.kind == "DynamicQuantizeLinear" for op in graph.ops
+    ):
+        return "dynamic"
+    return "int16x8" if "int16" in computed else "int8"

@@ -58,7 +58,9 @@ class Store:
                 continue
             try:
                 if record.get("schema") != SCHEMA:
-                    raise ValueError(f"schema {record.get('schema')!r} is not {SCHEMA}; use the edgecls that wrote it")
+                    raise ValueError(
+                        f"schema {record.get('schema')!r} is not {SCHEMA}; use the edgecls that wrote it"
+                    )
                 profiles.append(artifact.decode(Profile, record))
             except (ValueError, TypeError, AttributeError) as error:
                 raise BadFile(f"{place} is not a profile: {error}") from error
@@ -95,4 +97,3 @@ class Store:
                 return file.read(1) != b"\n"
         except OSError:  # no file, or an empty one
             return False
-

@@ -95,6 +95,7 @@ COLUMNS = (
     Column("subject.notes"),
     Column("error"),
     Column("subject.cost.ops", nested=True),
+    Column("subject.cost.float_ops", nested=True),
     Column("timing.options", nested=True),
     Column("timing.delegation", nested=True),
     Column("settings", nested=True),

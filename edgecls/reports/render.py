@@ -14,6 +14,7 @@ from edgecls.profiling import Profile
 from edgecls.reports.columns import COLUMNS, NOISY, UNTRAINED, Column
 from edgecls.reports.summary import summary_lines
 
+
 def render(profiles: Sequence[Profile], format: str, *, styled: bool = False) -> str:
     """The report in one of `FORMATS`, ending in a newline. Raises UnknownName.
 
@@ -34,7 +35,7 @@ def light_to_heavy(profiles: Sequence[Profile]) -> list[Profile]:
 
     def weight(profile):
         model = profile.subject.model
-        return macs[model], model, profile.runtime, -profile.subject.bytes
+        return macs[model], model, profile.runtime, -(profile.subject.bytes or 0)
 
     return sorted(profiles, key=weight)
 
@@ -48,7 +49,9 @@ def footer(profiles: Sequence[Profile]) -> list[str]:
     ]
     legend = []
     if any(UNTRAINED.value(profile) for profile in profiles):
-        legend.append(f"{UNTRAINED.mark} untrained: sizes and times are those of a trained model, answers are not")
+        legend.append(
+            f"{UNTRAINED.mark} untrained: sizes and times are those of a trained model, answers are not"
+        )
     if any(NOISY.value(profile) for profile in profiles):
         legend.append(f"{NOISY.mark} the machine was not quiet: measure again before comparing")
     if any(profile.subject.cost for profile in profiles):

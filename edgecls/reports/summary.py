@@ -35,7 +35,7 @@ def _int8(profiles) -> str | None:
     if not gains:
         return None
     speed_up, size_ratio = (_mean(gain[i] for gain in gains) for i in (0, 1))
-    text = f"int8 against fp32: {_times(speed_up, 'faster', 'slower')}, {_times(size_ratio, 'smaller', 'larger')}"
+    text = f"int8 against fp32: {_faster(speed_up)}, files {size_ratio:.2f}x smaller"
     if len(gains) > 1:
         best, worst = (pick(gains, key=lambda gain: gain[0]) for pick in (max, min))
         text += f" (geometric mean of {len(gains)}; best {_gain(best)}; worst {_gain(worst)})"
@@ -77,7 +77,7 @@ def _runtimes(profiles) -> str | None:
         if lead < _LEVEL:
             verdict = f"{winner} and {second} are level"
         else:
-            verdict = f"{winner} is {lead:.2f}x faster than {second}"
+            verdict = f"{winner} is {_faster(lead)} than {second}"
         verdicts.append(f"{verdict} at {precision} ({winner} ahead on {wins} of {len(shared)})")
     return "; ".join(verdicts) if verdicts else None
 
@@ -93,14 +93,15 @@ def _mean(ratios: Iterable[float]) -> float:
     return statistics.geometric_mean(ratios)
 
 
-def _times(ratio: float, more: str, less: str) -> str:
-    return f"{ratio:.2f}x {more}" if ratio >= 1 else f"{1 / ratio:.2f}x {less}"
+def _faster(speed_up: float) -> str:
+    return f"{speed_up:.2f}x faster" if speed_up >= 1 else f"{1 / speed_up:.2f}x slower"
 
 
 def _gain(gain) -> str:
     speed_up, _, profile = gain
-    return f"{_times(speed_up, 'faster', 'slower')}, {profile.subject.model} on {profile.runtime}"
+    return f"{_faster(speed_up)}, {profile.subject.model} on {profile.runtime}"
 
 
 def _case(profile) -> str:
-    return f"{profile.timing.median_ms:.2f} ms, {profile.subject.model} {profile.subject.precision} on {profile.runtime}"
+    subject = profile.subject
+    return f"{profile.timing.median_ms:.2f} ms, {subject.model} {subject.precision} on {profile.runtime}"

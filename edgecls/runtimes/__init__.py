@@ -9,9 +9,21 @@ from edgecls.runtimes.base import Delegation, Runtime, Session, random_inputs, r
 from edgecls.runtimes.litert import LiteRT
 from edgecls.runtimes.ort import Ort
 
-__all__ = ["RUNTIMES", "Delegation", "Runtime", "Session", "for_file", "get", "open", "random_inputs", "run"]
+__all__ = [
+    "RUNTIMES",
+    "SUFFIXES",
+    "Delegation",
+    "Runtime",
+    "Session",
+    "for_file",
+    "get",
+    "open",
+    "random_inputs",
+    "run",
+]
 
 RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (LiteRT(), Ort())}
+SUFFIXES = tuple(f".{runtime.format}" for runtime in RUNTIMES.values())
 
 
 def get(name: str) -> Runtime:
@@ -27,8 +39,7 @@ def for_file(path: str | Path) -> Runtime:
     for runtime in RUNTIMES.values():
         if path.suffix.lower() == f".{runtime.format}":
             return runtime
-    suffixes = " or ".join(f".{runtime.format}" for runtime in RUNTIMES.values())
-    raise UsageError(f"no runtime for {path.name!r}; expected a {suffixes} file")
+    raise UsageError(f"no runtime for {path.name!r}; expected a {' or '.join(SUFFIXES)} file")
 
 
 def open(path: str | Path, *, threads: int = 1) -> Session:

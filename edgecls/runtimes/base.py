@@ -109,7 +109,9 @@ def batch_of_one(path: Path, name: str, shape: Sequence[int | str | None]) -> tu
     sizes = [size if isinstance(size, int) and size >= 0 else None for size in shape]
     if None in sizes[1:]:
         shown = ", ".join("?" if size is None else str(size) for size in sizes)
-        raise WorkFailed(f"{path.name}: input {name!r} has no fixed size ({shown}); export it with a static shape")
+        raise WorkFailed(
+            f"{path.name}: input {name!r} has no fixed size ({shown}); export it with a static shape"
+        )
     return tuple(1 if size is None else size for size in sizes)
 
 

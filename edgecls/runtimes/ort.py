@@ -54,7 +54,8 @@ class _Session:
     def __init__(self, path, session, threads):
         self._file, self._session = path.name, session
         self.inputs = tuple(
-            _info(tensor, base.batch_of_one(path, tensor.name, tensor.shape)) for tensor in session.get_inputs()
+            _info(tensor, base.batch_of_one(path, tensor.name, tensor.shape))
+            for tensor in session.get_inputs()
         )
         self.outputs = tuple(_info(tensor, _output_shape(tensor.shape)) for tensor in session.get_outputs())
         self.options = {"providers": [_PROVIDER], "intra_op_num_threads": threads, "inter_op_num_threads": 1}

@@ -1,0 +1,212 @@
+"""Measure architectures and files, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecls import __version__, artifact, profiling, registry
+from edgecls import runtimes as runtime_table
+from edgecls.errors import BadFile, UnknownName, UsageError, WorkFailed
+from edgecls.exporters.recipe import PRECISIONS
+from edgecls.profiling import Profile, Settings, Subject
+from edgecls.profiling.store import Store
+from edgecls.runtimes import Runtime
+
+#: What is profiled when nothing is named: light against heavy.
+DEFAULT_MODELS = (
+    "mobilenet_v3_small",
+    "shufflenet_v2_x1_0",
+    "mobilenet_v2",
+    "efficientnet_b0",
+    "resnet50",
+    "inception_v3",
+    "vgg16",
+)
+DEFAULT_PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Step `number` (from 0) of `total`, as it begins, in words."""
+
+    number: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A file to measure; error: why there is nothing to measure."""
+
+    path: Path
+    subject: Subject
+    error: str | None = None
+
+    @property
+    def runtime(self) -> str:
+        return runtime_table.for_file(self.path).name
+
+    @property
+    def key(self) -> tuple[str, str | None, str]:
+        """What a measurement of this case and no other has."""
+        return self.subject.file, self.subject.sha256, self.runtime
+
+    def __str__(self):
+        return f"{self.subject.model} {self.subject.precision} on {self.runtime}"
+
+
+def profile(
+    targets: str | Path | Iterable[str | Path] = (),
+    *,
+    runtimes: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    threads: int = Settings.threads,
+    runs: int = Settings.runs,
+    min_seconds: float = Settings.min_seconds,
+    warmup: int = Settings.warmup,
+    artifacts: str | Path = artifact.FOLDER,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> list[Profile]:
+    """Measure each target in a fresh child process, one at a time.
+
+    targets: names of architectures, whose artifacts are exported where they are missing, and
+        `.tflite` or `.onnx` files from anywhere; the default set where there are none.
+    runtimes: "litert", "ort"; all by default. precisions: of named architectures, fp32 and int8 by
+        default; a file must be of one of them where they are given.
+    threads, runs, min_seconds, warmup: see `profiling.Settings`.
+    artifacts: the folder of exported artifacts. Every profile is added to its `profiles.jsonl`;
+        a call that was interrupted goes on where it was when it is repeated.
+    on_note is given what a user must be told, in words.
+
+    What fails has its reason in `Profile.error`; the others go on.
+    Raises UnknownName, BadFile, UsageError before any work.
+    """
+    settings = Settings(threads=threads, runs=runs, min_seconds=min_seconds, warmup=warmup)
+    chosen = [runtime_table.get(name) for name in runtimes or runtime_table.RUNTIMES]
+    for precision in precisions or ():
+        if precision not in PRECISIONS:
+            raise UnknownName("precision", precision, PRECISIONS)
+    targets = [targets] if isinstance(targets, (str, Path)) else list(targets)
+    names, files = _sort_out(targets or DEFAULT_MODELS)
+    cases = [_given(path, chosen, precisions) for path in files]
+    needed = chosen if names else [runtime_table.for_file(path) for path in files]
+    versions = {runtime.name: runtime.version for runtime in needed}
+    folder = artifact.writable_folder(Path(artifacts), "--artifacts")
+    precisions = precisions or DEFAULT_PRECISIONS
+    total = len(cases) + len(names) * (1 + len(chosen) * len(precisions))
+    for number, name in enumerate(names):
+        on_step(Step(number, total, f"export {name}"))
+        cases += _exported(name, chosen, precisions, folder, on_note)
+
+    store = Store(folder)
+    plan = json.dumps([__version__, versions, dataclasses.asdict(settings), [case.key for case in cases]])
+    run = store.begin(hashlib.sha256(plan.encode()).hexdigest())
+    for note in run.notes:
+        on_note(note)
+    if run.measured:
+        done = f"{len(run.measured)} of {len(cases)} are measured"
+        on_note(f"going on with the run of {run.measured[0].time}: {done}")
+    known = {(p.subject.file, p.subject.sha256, p.runtime): p for p in run.measured}
+    profiles = []
+    for number, case in enumerate(cases, len(names)):
+        on_step(Step(number, total, f"measure {case}"))
+        measured = known.get(case.key)
+        if measured is None:
+            measured = profiling.profile_file(
+                case.path, case.subject, settings, run=run.name, error=case.error
+            )
+            store.append(measured)
+        profiles.append(measured)
+        for note in (*case.subject.notes, *measured.warnings, *filter(None, [measured.error])):
+            on_note(f"{case}: {note}")
+    store.finish()
+    return profiles
+
+
+def _sort_out(targets: Iterable[str | Path]) -> tuple[list[str], list[Path]]:
+    """Names and files, each once. Raises UnknownName for a word that is neither."""
+    names, files = [], []
+    for target in dict.fromkeys(targets):
+        path = Path(target)
+        if path.is_file() or path.suffix.lower() in runtime_table.SUFFIXES:
+            files.append(path)
+        else:
+            registry.get(str(target))
+            names.append(str(target))
+    return names, files
+
+
+def _given(path: Path, chosen: Sequence[Runtime], precisions: Sequence[str] | None) -> _Case:
+    """A file as it is. Raises UsageError where the options leave nothing to do with it."""
+    runtime = runtime_table.for_file(path)
+    if runtime not in chosen:
+        others = ", ".join(other.name for other in chosen)
+        raise UsageError(f"{path.name} runs in {runtime.name}, but --runtime is {others}")
+    subject = profiling.describe(path)
+    if precisions and subject.precision not in precisions:
+        raise UsageError(f"{path.name} is {subject.precision}, but --precision is {', '.join(precisions)}")
+    return _Case(path, subject)
+
+
+def _exported(
+    name: str,
+    chosen: Sequence[Runtime],
+    precisions: Sequence[str],
+    folder: Path,
+    on_note: Callable[[str], None],
+) -> list[_Case]:
+    """The artifacts of an architecture; what is missing is exported, what is there stays as it is."""
+    paths = {
+        (runtime.format, precision): folder / name / f"{name}-{precision}.{runtime.format}"
+        for runtime in chosen
+        for precision in precisions
+    }
+    found = {key: _artifact(path) for key, path in paths.items()}
+    lacking = defaultdict(list)
+    for format in dict.fromkeys(format for format, _ in paths):
+        missing = tuple(precision for precision in precisions if not found[format, precision])
+        lacking[missing].append(format)
+    lacking.pop((), None)
+    reason = ""
+    for missing, formats in lacking.items():  # formats that lack the same are exported side by side
+        from edgecls.verbs.export import export
+
+        try:
+            export([name], formats=formats, precisions=missing, out=folder)
+        except WorkFailed as error:
+            reason = str(error)
+            on_note(f"export of {name} failed: {error}")
+    return [
+        found[key] or _artifact(path) or _unmade(name, path, *key, reason or "the export did not make it")
+        for key, path in paths.items()
+    ]
+
+
+def _artifact(path: Path) -> _Case | None:
+    """None where there is none, or one that was damaged since it was written."""
+    if not artifact.manifest_path(path).exists():
+        return None
+    try:
+        return _Case(path, profiling.describe(path))
+    except BadFile:
+        return None
+
+
+def _unmade(name: str, path: Path, format: str, precision: str, reason: str) -> _Case:
+    subject = Subject(
+        file=path.name,
+        sha256=None,
+        bytes=None,
+        format=format,
+        precision=precision,
+        model=name,
+        tier=registry.get(name).tier,
+    )
+    return _Case(path, subject, f"there is no {path.name}: {reason}")
