@@ -188,7 +188,7 @@ def test_files_from_elsewhere(tmp_path):
     assert first.error is second.error is None and second.runtime == "ort"
     assert "Mystery" in third.error and third.subject.cost is None
     assert third.subject.notes[0].startswith("MACs are unknown: ") and "Mystery" in third.subject.notes[0]
-    assert f"refused fp32 on ort: {third.subject.notes[0]}" in notes
+    assert f"refused fp32 on ort: {third.subject.notes[0]}; " in "\n".join(notes)
 
 
 def test_an_interrupted_call_goes_on_where_it_was(tmp_path, exports, measured, monkeypatch):
@@ -201,15 +201,16 @@ def test_an_interrupted_call_goes_on_where_it_was(tmp_path, exports, measured, m
 
     call = {"targets": ["resnet50", "vgg16"], "runtimes": ["litert"], "artifacts": tmp_path, **QUICK}
     monkeypatch.setattr(profiling, "profile_file", interrupted)
+    notes, steps = [], []
     with pytest.raises(KeyboardInterrupt):
-        verb.profile(**call)
+        verb.profile(**call, on_note=notes.append)
+    assert notes == ["3 of 4 are measured; the same call goes on from there"]
     assert measured == ["resnet50-fp32.tflite", "resnet50-int8.tflite", "vgg16-fp32.tflite"]
     monkeypatch.setattr(profiling, "profile_file", stand_in)
-    notes, steps = [], []
     profiles = verb.profile(**call, on_note=notes.append, on_step=steps.append)
     assert measured[3:] == ["vgg16-int8.tflite"]
     assert [p.subject.file for p in profiles] == measured and len({p.run for p in profiles}) == 1
-    assert notes[0].startswith("going on with the run of 2030-01-02T03:04:05+00:00: 3 of 4 are measured")
+    assert notes[1:] == ["going on with the run of 2030-01-02T03:04:05+00:00: 3 of 4 are measured"]
     assert steps[-1] == verb.Step(5, 6, "measure vgg16 int8 on litert")
     verb.profile(**call)
     assert measured[4:] == measured[:4]

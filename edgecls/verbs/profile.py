@@ -119,13 +119,18 @@ def profile(
         on_step(Step(number, total, f"measure {case}"))
         measured = known.get(case.key)
         if measured is None:
-            measured = profiling.profile_file(
-                case.path, case.subject, settings, run=run.name, error=case.error
-            )
+            try:
+                measured = profiling.profile_file(
+                    case.path, case.subject, settings, run=run.name, error=case.error
+                )
+            except KeyboardInterrupt:
+                on_note(f"{len(profiles)} of {len(cases)} are measured; the same call goes on from there")
+                raise
             store.append(measured)
         profiles.append(measured)
-        for note in (*case.subject.notes, *measured.warnings, *filter(None, [measured.error])):
-            on_note(f"{case}: {note}")
+        notes = [*case.subject.notes, *measured.warnings, *filter(None, [measured.error])]
+        if notes:
+            on_note(f"{case}: {'; '.join(notes)}")
     store.finish()
     return profiles
 
