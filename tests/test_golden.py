@@ -8,6 +8,8 @@ from edgecls import builder, registry, weights
 
 #: row -> golden file.
 ROWS = {
+    "mnasnet_050.torchvision": "mnasnet0_5",
+    "mnasnet_100.torchvision": "mnasnet1_0",
     "mobilenet_v1.timm": "mobilenetv1_100",
     "mobilenet_v1_050.timm": "mobilenetv1_050",
     "mobilenet_v1_025.timm": "mobilenetv1_025",
@@ -15,6 +17,7 @@ ROWS = {
     "resnet18.torchvision": "resnet18",
     "resnet50.torchvision": "resnet50",
     "resnet101.torchvision": "resnet101",
+    "resnet50_v2.timm": "resnetv2_50",
     "alexnet.torchvision": "alexnet",
     "inception_v1.torchvision": "googlenet",
     "inception_v2.pytorchcv": "pcv_bninception",
@@ -51,6 +54,7 @@ ROWS = {
     "shufflenet_v2_x0_5.torchvision": "shufflenet_v2_x0_5",
     "shufflenet_v2_x1_0.torchvision": "shufflenet_v2_x1_0",
     "shufflenet_v2_x2_0.torchvision": "shufflenet_v2_x2_0",
+    "squeezenet1_1.torchvision": "squeezenet1_1",
 }
 
 #: Rows that take longer than ten seconds, or whose family has a smaller one above.
