@@ -9,9 +9,11 @@ import pytest
 import tiny
 from made_up import profile, timing
 
+from edgecls import graph
 from edgecls.errors import BadFile, UsageError
 from edgecls.profiling import Settings, Subject, machine, profile_file
 from edgecls.profiling.record import percentile
+from edgecls.profiling.run import precision
 from edgecls.profiling.store import Store
 
 QUICK = Settings(runs=5, min_seconds=0.05, warmup=3, warmup_seconds=0.02)
@@ -144,6 +146,42 @@ def test_a_real_measurement_comes_back_as_it_was(tmp_path):
     assert Store(tmp_path).read() == ([measured], [])
     assert measured.timing.delegation.outside == {"LOG_SOFTMAX": 1}
     assert measured.machine.logical_cores >= 1 and measured.machine.memory > 1e8
+
+
+@pytest.mark.parametrize(
+    ("weights", "computed", "kinds", "expected"),
+    [
+        ("float32", ["float32"], ["CONV_2D"], "fp32"),
+        ("float16", ["float16", "float32"], ["DEQUANTIZE", "CONV_2D"], "fp16"),
+        ("int4", ["float32"], ["DEQUANTIZE", "CONV_2D"], "int4"),
+        ("int8", ["int8"], ["CONV_2D"], "int8"),
+        ("uint8", ["uint8"], ["CONV_2D"], "int8"),
+        ("int8", ["float32", "uint8"], ["QuantizeLinear", "DequantizeLinear", "Conv"], "int8"),
+        ("int8", ["int16"], ["CONV_2D"], "int16x8"),
+        ("int8", ["float32"], ["CONV_2D"], "dynamic"),
+        ("int8", ["float32", "uint8"], ["DynamicQuantizeLinear", "ConvInteger"], "dynamic"),
+        (None, ["float32"], ["MAX_POOL_2D"], "fp32"),
+    ],
+)
+def test_precision_is_read_from_the_graph(weights, computed, kinds, expected):
+    constants = [graph.Tensor("shape", (9000,), "int64", "a"), graph.Tensor("labels", (90,), "string", "b")]
+    if weights:
+        constants.append(graph.Tensor("weights", (1000,), weights, "c"))
+    activations = [graph.Tensor(f"activation {i}", (9000,), dtype) for i, dtype in enumerate(computed)]
+    ops = [graph.Op(index=i, kind=kind, name=kind, inputs=(), outputs=()) for i, kind in enumerate(kinds)]
+    made = graph.Graph(
+        path=None,
+        format="onnx",
+        inputs=(activations[0],),
+        outputs=(activations[-1],),
+        tensors={tensor.name: tensor for tensor in constants + activations},
+        ops=tuple(ops),
+        dynamic={},
+        subgraphs=1,
+        metadata={},
+        load=None,
+    )
+    assert precision(made) == expected
 
 
 @pytest.mark.parametrize("left", [1, 20, -2])

@@ -13,6 +13,19 @@ from edgecls.graph.cost import cost
 from edgecls.profiling import machine
 from edgecls.profiling.record import Profile, Settings, Subject, Timing
 
+#: Types that weights come in; constants of others are biases, shapes and indices.
+_PRECISIONS = {
+    "float64": "fp64",
+    "float32": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "int8": "int8",
+    "uint8": "int8",
+    "int4": "int4",
+    "uint4": "int4",
+    "int2": "int2",
+}
+
 
 def describe(path: Path) -> Subject:
     """What is known of a model file before it runs: its manifest's word, and its graph's.
@@ -93,17 +106,17 @@ def profile_file(
 
 
 def precision(graph: Graph) -> str:
-    """Of a file that has no manifest: the type of most of its constants' bytes.
+    """Of a file that has no manifest: the type of most bytes of its weights, of the input without any.
 
     "dynamic" is int8 weights with float activations.
     """
     stored = Counter()
     for tensor in graph.tensors.values():
-        if tensor.constant and tensor.dtype != "string":
+        if tensor.constant and tensor.dtype in _PRECISIONS:
             stored[tensor.dtype] += tensor.nbytes
     weights = stored.most_common(1)[0][0] if stored else graph.inputs[0].dtype
-    if weights not in ("int8", "uint8"):
-        return weights.replace("float", "fp")
+    if _PRECISIONS.get(weights) != "int8":
+        return _PRECISIONS.get(weights, weights)
     computed = {tensor.dtype for tensor in graph.tensors.values() if not tensor.constant}
     if not computed & {"int8", "uint8", "int16"} or any(
         op.kind == "DynamicQuantizeLinear" for op in graph.ops
