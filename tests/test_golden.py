@@ -18,6 +18,9 @@ ROWS = {
     "resnet50.torchvision": "resnet50",
     "resnet101.torchvision": "resnet101",
     "resnet50_v2.timm": "resnetv2_50",
+    "resnet110_cifar.pytorchcv": "pcv_resnet110_cifar10",
+    "resnet164_v2_cifar.pytorchcv": "pcv_preresnet164bn_cifar10",
+    "resnet1001_v2_cifar.pytorchcv": "pcv_preresnet1001_cifar10",
     "alexnet.torchvision": "alexnet",
     "inception_v1.torchvision": "googlenet",
     "inception_v2.pytorchcv": "pcv_bninception",
@@ -59,6 +62,7 @@ ROWS = {
 
 #: Rows that take longer than ten seconds, or whose family has a smaller one above.
 SLOW = {
+    "resnet1001_v2_cifar.pytorchcv",
     "inception_resnet_v2.timm",
     "efficientnet_b3.torchvision",
     "efficientnet_b4.torchvision",
