@@ -8,7 +8,7 @@ measure, and two runs give the same bytes.
 from __future__ import annotations
 
 import zlib
-from collections import Counter
+from collections import defaultdict
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -21,19 +21,26 @@ from edgecls.spec import Preprocess
 if TYPE_CHECKING:
     import keras
 
-#: Synthetic pictures that batch norms and the classifier are fitted to.
+#: Synthetic pictures that batch norms, free kernels and the classifier are fitted to.
 PICTURES = 16
 #: Standard deviation of each class's logit over those pictures.
 LOGIT_STD = 2.0
+#: Offset of a batch norm that an activation follows, in standard deviations. At 0, ReLU after
+#: batch norm amplifies every disturbance by pi / (pi - 1) per layer (Yang et al. 2019), at 1 by 1.12:
+#: with it the rounding of activations to 8 bits stays small in deep networks, as in trained ones.
+OFFSET = 1.0
+_ACTIVATIONS = {"Activation", "ReLU"}
 
 
 def randomise(model: keras.Model, preprocess: Preprocess, *, seed: int = 0) -> None:
     """Set every variable of `model`, a row's freshly assembled network, in place.
 
-    Kernels are He-normal (He et al. 2015, equation 10), biases 0, scales 1, offsets 0, each drawn by
-    a generator of its own. Moving statistics are those of each batch norm's input over `PICTURES`
-    synthetic pictures, `preprocess`ed at the model's input size. The classifier gives every class
-    a logit of mean 0 and standard deviation `LOGIT_STD` over the same pictures.
+    Kernels are He-normal (He et al. 2015, equation 10), each drawn by a generator of its own; those
+    that no batch norm follows are then scaled to an output of power 1 (Mishkin and Matas 2016).
+    Biases are 0, scales 1, offsets 0 or `OFFSET`. Moving statistics are those of each batch norm's
+    input over `PICTURES` synthetic pictures, `preprocess`ed at the model's input size. Over the
+    same pictures each class's logit has mean 0 (nearly so where the classifier has no bias) and
+    standard deviation `LOGIT_STD`.
     Raises WorkFailed, naming the layer, where a variable has no rule.
     """
     for layer in model.layers:
@@ -63,15 +70,27 @@ def _small(rng, shape):
 
 
 def _he(rng, shape):
-    return _he_normal(rng, shape, prod(shape[:-1]))  # all inputs of one filter, in its own group
+    """(..., in, out): a filter sees all inputs of its own group."""
+    return _he_normal(rng, shape, fan_in=prod(shape[:-1]), channel_axes=1)
 
 
 def _he_depthwise(rng, shape):
-    return _he_normal(rng, shape, prod(shape[:2]))  # a filter sees one channel
+    """(height, width, in, multiplier): a filter sees one input."""
+    return _he_normal(rng, shape, fan_in=prod(shape[:2]), channel_axes=2)
 
 
-def _he_normal(rng, shape, fan_in):
-    return np.float32(np.sqrt(2 / fan_in)) * rng.standard_normal(shape, np.float32)
+def _he_normal(rng, shape, *, fan_in, channel_axes):
+    kernel = rng.standard_normal(shape, np.float32)
+    if len(shape) == 4:  # half the variance is common to a whole window: trained kernels are smooth
+        kernel = np.sqrt(np.float32(0.5)) * (kernel + rng.standard_normal((1, 1, *shape[2:]), np.float32))
+    return _on_grid(np.float32(np.sqrt(2 / fan_in)) * kernel, channel_axes)
+
+
+def _on_grid(kernel, channel_axes=1):
+    """`kernel` rounded to 127 steps either side of 0, of a size per output channel (the last
+    `channel_axes` axes): what int8 can hold, so that only activations are left to lose precision."""
+    step = np.abs(kernel).max(axis=tuple(range(kernel.ndim - channel_axes)), keepdims=True) / 127
+    return np.rint(kernel / step) * step
 
 
 #: How each variable is drawn, by class of layer. Position tables are small, as in ViT.
@@ -102,15 +121,18 @@ def _classifier(model):
 
 
 def _adapt(model, pictures, *, until):
-    """Run `model` layer by layer up to `until`, whose input is returned as a numpy array.
+    """Run `model` layer by layer up to `until`, fitting each layer to what reaches it.
 
-    Each batch norm gets the mean and variance of its input before it is applied. A tensor is
-    dropped after its last reader, so that deep networks stay within a few tensors of memory.
+    Returns the input of `until` as a numpy array. A tensor is dropped after its last reader, so
+    that deep networks stay within a few tensors of memory.
     """
     import keras
 
     nodes = [node for _, node in layers.calls(model)]
-    readers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    readers = defaultdict(list)
+    for node in nodes:
+        for tensor in node.input_tensors:
+            readers[id(tensor)].append(node.operation)
     values = {id(model.input): pictures}
     for node in nodes:
         layer = node.operation
@@ -119,24 +141,41 @@ def _adapt(model, pictures, *, until):
         arguments, options = node.arguments.fill_in(values)
         if layer is until:
             return np.asarray(arguments[0])
+        followers = {type(reader).__name__ for reader in readers[id(node.output_tensors[0])]}
         if type(layer).__name__ == "BatchNormalization":
-            mean, variance = keras.ops.moments(arguments[0], axes=list(range(arguments[0].ndim - 1)))
+            mean, variance = _moments(arguments[0])
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(variance)
-        outputs = keras.tree.flatten(layer(*arguments, **options))
-        values |= {id(tensor): value for tensor, value in zip(node.output_tensors, outputs, strict=True)}
+            if followers <= _ACTIVATIONS:
+                layer.beta.assign(keras.ops.full_like(layer.beta, OFFSET))
+        outputs = layer(*arguments, **options)
+        if hasattr(layer, "kernel") and followers != {"BatchNormalization"}:
+            mean, variance = _moments(outputs)
+            scale = 1 / np.sqrt(np.mean(variance + mean**2))
+            layer.kernel.assign(layer.kernel * scale)
+            outputs = outputs * scale
+        for tensor, value in zip(node.output_tensors, keras.tree.flatten(outputs), strict=True):
+            values[id(tensor)] = value
         for tensor in node.input_tensors:
-            readers[id(tensor)] -= 1
+            readers[id(tensor)].remove(layer)
             if not readers[id(tensor)]:
                 del values[id(tensor)]
-    raise WorkFailed(f"layer {until.name!r} is not reached")
+    raise WorkFailed(f"classifier {until.name!r} is not reached from the input")
+
+
+def _moments(value):
+    """Mean and variance of each channel."""
+    import keras
+
+    mean, variance = keras.ops.moments(value, axes=list(range(value.ndim - 1)))
+    return np.asarray(mean), np.asarray(variance)
 
 
 def _standardise(classifier, features):
     """Give each class logits of mean 0 and standard deviation LOGIT_STD over `features`.
 
-    The mean goes by turning each class's weights at right angles to the mean feature, which needs
-    no bias; some networks have none.
+    Weights at right angles to the mean feature do most of it, for classifiers without a bias too;
+    the bias takes what rounding to the grid leaves.
     """
     kernel = classifier.kernel.numpy()
     features = features.reshape(-1, features.shape[-1]).astype(np.float64)
@@ -144,6 +183,8 @@ def _standardise(classifier, features):
     if weights.shape[0] != features.shape[1]:
         raise WorkFailed(f"classifier {classifier.name!r} is neither dense nor a 1x1 convolution")
     mean = features.mean(axis=0)
-    weights -= np.outer(mean, mean @ weights) / (mean @ mean)
+    weights = _on_grid(weights - np.outer(mean, mean @ weights) / (mean @ mean))
     weights *= LOGIT_STD / (features @ weights).std(axis=0)
     classifier.kernel.assign(weights.reshape(kernel.shape).astype(np.float32))
+    if classifier.use_bias:
+        classifier.bias.assign(-(mean @ weights).astype(np.float32))
