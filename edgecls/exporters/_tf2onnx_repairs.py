@@ -1,0 +1,31 @@
+"""Two repairs of tf2onnx 1.17."""
+
+from __future__ import annotations
+
+import gc
+import functools
+
+
+@functools.cache
+def apply() -> None:
+    """Put the repairs in place; conversions of this process have them from then on."""
+    from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
+    from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
+
+    run_pass, handle_add = GraphOptimizerBase.optimize, TransposeOptimizer._add_handler
+
+    def collecting(self, graph, iteration):
+        # Each pass copies the graph and leaves the old one in reference cycles.
+        optimized = run_pass(self, graph, iteration)
+        gc.collect()
+        return optimized
+
+    def add_of_scalar(self, transpose, node):
+        # An Add with a scalar constant raises in the original, which ends the whole optimization.
+        other = node.inputs[1]
+        if other.is_const() and other.get_tensor_value(as_list=False).ndim == 0:
+            return self._handle_node_having_branches(transpose, node)
+        return handle_add(self, transpose, node)
+
+    GraphOptimizerBase.optimize = collecting
+    TransposeOptimizer._add_handler = add_of_scalar

@@ -1,0 +1,121 @@
+"""What the TFLite converters leave undone, written into the flatbuffer.
+
+Tensor names and a signature, so that the file says what its ends are; input and output of the type
+asked for; weights inside the flatbuffer, aligned, where every reader looks for them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+SIGNATURE = "serving_default"
+INPUT, OUTPUT = "image", "logits"
+
+#: The schema asks for it: runtimes read weights where they lie in the mapped file.
+_ALIGNMENT = 16
+
+_QUANTIZE_VERSION = 2  # of QUANTIZE between 8-bit types; DEQUANTIZE from int8 has the same
+
+
+class _AlignedBuffer(schema.BufferT):
+    def Pack(self, builder):
+        if self.data is None or len(self.data) == 0:
+            schema.BufferStart(builder)
+            return schema.BufferEnd(builder)
+        data = np.asarray(self.data, np.uint8)
+        builder.StartVector(1, data.size, _ALIGNMENT)
+        builder.head -= data.size
+        builder.Bytes[builder.head : builder.head + data.size] = data.tobytes()
+        vector = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+def unpack(data: bytes | bytearray | memoryview) -> schema.ModelT:
+    """The flatbuffer as an object; weights stored behind it (`Buffer.offset`) are taken in."""
+    data = memoryview(data)
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 mean that the data, if any, are inside
+            buffer.data = np.frombuffer(data[buffer.offset : buffer.offset + buffer.size], np.uint8)
+            buffer.offset = buffer.size = 0
+        buffer.__class__ = _AlignedBuffer
+    return model
+
+
+def write(model: schema.ModelT, path: Path) -> None:
+    weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = flatbuffers.Builder(weights + (1 << 20))  # grown once at most: growing copies it all
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with open(path, "wb") as file:
+        file.write(memoryview(builder.Bytes)[builder.Head() :])
+
+
+def sign(model: schema.ModelT) -> None:
+    """Name the two ends of a classifier and describe them in a signature."""
+    graph = model.subgraphs[0]
+    (source,), (sink,) = graph.inputs, graph.outputs
+    graph.tensors[source].name, graph.tensors[sink].name = INPUT.encode(), OUTPUT.encode()
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
+    signature.inputs, signature.outputs = [_tensor_map(INPUT, source)], [_tensor_map(OUTPUT, sink)]
+    model.signatureDefs = [signature]
+
+
+def set_io(model: schema.ModelT, dtype: str) -> None:
+    """Give an int8 graph ends of `dtype`: "uint8" (the same scale, zero point + 128) or "float32".
+
+    One QUANTIZE is put before and one QUANTIZE or DEQUANTIZE after the graph. "int8" changes nothing.
+    """
+    if dtype == "int8":
+        return
+    graph = model.subgraphs[0]
+    (source,), (sink,) = graph.inputs, graph.outputs
+    builtin = schema.BuiltinOperator
+    new_source = _add_end(graph, source, dtype)
+    new_sink = _add_end(graph, sink, dtype)
+    leave = builtin.QUANTIZE if dtype == "uint8" else builtin.DEQUANTIZE
+    graph.operators = [
+        _operator(model, builtin.QUANTIZE, new_source, source),
+        *graph.operators,
+        _operator(model, leave, sink, new_sink),
+    ]
+    graph.inputs, graph.outputs = [new_source], [new_sink]
+    graph.tensors[source].name, graph.tensors[sink].name = b"image_int8", b"logits_int8"
+
+
+def _add_end(graph, inner: int, dtype: str) -> int:
+    """A tensor of `dtype` that stands outside of the int8 tensor `inner`."""
+    old, new = graph.tensors[inner], schema.TensorT()
+    new.name, new.shape, new.shapeSignature, new.buffer = old.name, old.shape, old.shapeSignature, 0
+    new.type = {"uint8": schema.TensorType.UINT8, "float32": schema.TensorType.FLOAT32}[dtype]
+    if dtype == "uint8":
+        new.quantization = schema.QuantizationParametersT()
+        new.quantization.scale = old.quantization.scale
+        new.quantization.zeroPoint = [int(old.quantization.zeroPoint[0]) + 128]
+    graph.tensors.append(new)
+    return len(graph.tensors) - 1
+
+
+def _operator(model, builtin: int, source: int, sink: int):
+    code = next((k for k, c in enumerate(model.operatorCodes) if c.builtinCode == builtin), None)
+    if code is None:
+        entry = schema.OperatorCodeT()
+        entry.builtinCode = entry.deprecatedBuiltinCode = builtin
+        entry.version = _QUANTIZE_VERSION
+        model.operatorCodes.append(entry)
+        code = len(model.operatorCodes) - 1
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = code, [source], [sink]
+    return operator
+
+
+def _tensor_map(name: str, index: int):
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), int(index)
+    return entry

@@ -1,0 +1,88 @@
+"""The table of recipes: what can be made, and how close to the float model it has to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgecls.errors import UnknownName, UsageError
+
+FORMATS = ("tflite", "onnx")
+PRECISIONS = ("fp32", "fp16", "int8")
+IO_TYPES = ("uint8", "int8", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One kind of artifact.
+
+    min_sqnr_db: tolerance: the logits' signal to quantization noise ratio may not be lower, dB.
+    io: types the graph's ends can have, the default first.
+    summary: what it is and when to choose it.
+    """
+
+    name: str
+    format: Literal["tflite", "onnx"]
+    precision: Literal["fp32", "fp16", "int8"]
+    min_sqnr_db: float
+    io: tuple[str, ...] = ("float32",)
+    summary: str
+
+    def check_io(self, io: str | None) -> str:
+        """The type asked for, or the default. Raises UsageError for one the recipe cannot have."""
+        if io is None:
+            return self.io[0]
+        if io not in self.io:
+            raise UsageError(f"{self.name} cannot have {io} input and output; it can have {', '.join(self.io)}")
+        return io
+
+
+# The tolerances lie well under what every architecture here reaches and well above what a wrong
+# graph reaches: float files agree to 100 dB and more; a wrong padding or a lost layer gives under
+# 10 dB. Int8 that has collapsed gives 5 dB and less, sound int8 10 to 40 dB.
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(name="tflite-fp32", format="tflite", precision="fp32", min_sqnr_db=80.0, summary="float32 throughout"),
+        Recipe(
+            name="tflite-fp16",
+            format="tflite",
+            precision="fp16",
+            min_sqnr_db=40.0,
+            summary="float16 weights, computed in float32: half the size, the speed of float",
+        ),
+        Recipe(
+            name="tflite-int8",
+            format="tflite",
+            precision="int8",
+            min_sqnr_db=8.0,
+            io=("uint8", "int8", "float32"),
+            summary="integers throughout, a scale per channel: a quarter of the size, the fastest on CPU",
+        ),
+        Recipe(name="onnx-fp32", format="onnx", precision="fp32", min_sqnr_db=80.0, summary="float32 throughout"),
+        Recipe(
+            name="onnx-fp16",
+            format="onnx",
+            precision="fp16",
+            min_sqnr_db=40.0,
+            summary="float16 weights and activations: half the size; CPUs compute it in float32 between casts",
+        ),
+        Recipe(
+            name="onnx-int8",
+            format="onnx",
+            precision="int8",
+            min_sqnr_db=8.0,
+            io=("float32", "uint8"),
+            summary="QDQ, uint8 activations, int8 weights with a scale per channel: a quarter of the size",
+        ),
+    )
+}
+
+
+def recipe_for(format: str, precision: str) -> Recipe:
+    """The recipe of a format and a precision. Raises UnknownName."""
+    if format not in FORMATS:
+        raise UnknownName("format", format, FORMATS)
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    return RECIPES[f"{format}-{precision}"]

@@ -1,0 +1,102 @@
+"""To TFLite: one conversion in float, every other precision from that file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecls.errors import WorkFailed
+from edgecls.exporters import flatbuffer
+from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
+
+
+def convert(frozen: Frozen, path: Path) -> None:
+    """Write the float model. TFLite builtins only."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import convert_graphdef
+
+    # The step inside of TFLiteConverter that converts; what that does around it, freezing and
+    # folding once more, takes ten times as long and twice the memory.
+    data = convert_graphdef(
+        with_constants(frozen),
+        input_tensors=[_End(INPUT, tf.TensorShape(frozen.input_shape), tf.float32)],
+        output_tensors=[_End(OUTPUT, tf.TensorShape(frozen.output_shape), tf.float32)],
+        enable_mlir_converter=True,
+    )
+    model = flatbuffer.unpack(data)
+    flatbuffer.sign(model)
+    flatbuffer.write(model, path)
+
+
+class _End:
+    """What convert_graphdef wants to know of a tensor."""
+
+    def __init__(self, name, shape, dtype):
+        self.name, self.shape, self.dtype = name, shape, dtype
+
+
+def quantize(
+    source: str,
+    target: str,
+    precision: str,
+    calibration: str | None,
+    input_range: tuple[float, float] | None,
+    io: str,
+    emit,
+) -> None:
+    """Child process: write `target` from the float file `source`.
+
+    calibration: a .npy of inputs (count, 1, height, width, channels), for int8.
+    input_range: what the input can be, where known; calibration pictures may not reach its ends.
+    """
+    import numpy as np
+    from litert_quantizer import quantizer
+
+    if precision == "fp16":
+        made = quantizer.Quantizer(source, _FLOAT16)
+        model = flatbuffer.unpack(made.quantize().quantized_model)
+    else:
+        model = flatbuffer.unpack(_static_int8(source, np.load(calibration, mmap_mode="r"), input_range, emit))
+        flatbuffer.set_io(model, io)
+    flatbuffer.sign(model)
+    flatbuffer.write(model, Path(target))
+
+
+#: Weights rounded to float16, computed in float32.
+_FLOAT16 = [
+    {
+        "regex": ".*",
+        "operation": "*",
+        "algorithm_key": "float_casting",
+        "op_config": {
+            "weight_tensor_config": {"num_bits": 16, "dtype": "FLOAT"},
+            "compute_precision": "FLOAT",
+            "explicit_dequantize": True,
+        },
+    }
+]
+
+
+def _static_int8(source, pictures, input_range, emit) -> bytes:
+    import numpy as np
+    from litert_quantizer import calibrator, quantizer, recipe
+    from litert_quantizer.utils.qsv_utils import min_max_update
+
+    made = quantizer.Quantizer(source, recipe.static_wi8_ai8())
+    ranges = calibrator.Calibrator(
+        source,
+        num_threads=1,
+        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=min_max_update,  # the default is a moving average, which clips
+    )
+    for done, picture in enumerate(pictures):
+        batch = {flatbuffer.SIGNATURE: [{flatbuffer.INPUT: np.ascontiguousarray(picture)}]}
+        ranges.calibrate(batch, made._recipe_manager)
+        emit({"done": done + 1, "total": len(pictures)})
+    observed = ranges.get_model_qsvs()
+    for name, value in observed.items():
+        if not np.isfinite([value["min"], value["max"]]).all():
+            raise WorkFailed(f"calibration found a value that is not finite in tensor {name!r}")
+    if input_range is not None:
+        low, high = input_range
+        observed[flatbuffer.INPUT] = {"min": np.array([low]), "max": np.array([high])}
+    return made.quantize(observed).quantized_model
