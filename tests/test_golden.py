@@ -8,6 +8,7 @@ from edgecls import builder, registry, weights
 
 #: row -> golden file.
 ROWS = {
+    "ghostnet.timm": "ghostnet_100",
     "mnasnet_050.torchvision": "mnasnet0_5",
     "mnasnet_100.torchvision": "mnasnet1_0",
     "mobilenet_v1.timm": "mobilenetv1_100",
@@ -19,6 +20,10 @@ ROWS = {
     "resnet101.torchvision": "resnet101",
     "resnet50_v2.timm": "resnetv2_50",
     "resnext50_32x4d.torchvision": "resnext50_32x4d",
+    "se_resnet18.timm": "legacy_seresnet18",
+    "se_resnet50.timm": "legacy_seresnet50",
+    "se_resnet50.timm_resnet": "seresnet50",
+    "senet154.timm": "legacy_senet154",
     "resnet110_cifar.pytorchcv": "pcv_resnet110_cifar10",
     "resnet164_v2_cifar.pytorchcv": "pcv_preresnet164bn_cifar10",
     "resnet1001_v2_cifar.pytorchcv": "pcv_preresnet1001_cifar10",
@@ -64,6 +69,9 @@ ROWS = {
 
 #: Rows that take longer than ten seconds, or whose family has a smaller one above.
 SLOW = {
+    "se_resnet50.timm",
+    "se_resnet50.timm_resnet",
+    "senet154.timm",
     "resnet1001_v2_cifar.pytorchcv",
     "inception_resnet_v2.timm",
     "efficientnet_b3.torchvision",

@@ -41,7 +41,7 @@ KERAS_NAMES = renamed({
 })
 
 
-def _torch_block(suffix):
+def torch_block(suffix):
     """Torch counts stages from layer1 and blocks from 0."""
     return lambda m: f"layer{int(m[1]) - 1}.{int(m[2]) - 1}.{m.expand(suffix)}"
 
@@ -50,11 +50,11 @@ def _torch_block(suffix):
 TORCH_NAMES = {
     r"stem_conv": "conv1",
     r"stem_bn": "bn1",
-    r"stage(\d)_block(\d+)_shortcut_conv": _torch_block("downsample.0"),
-    r"stage(\d)_block(\d+)_shortcut_bn": _torch_block("downsample.1"),
-    r"stage(\d)_block(\d+)_(?:first|reduce)_(conv|bn)": _torch_block(r"\g<3>1"),
-    r"stage(\d)_block(\d+)_(?:second|filter)_(conv|bn)": _torch_block(r"\g<3>2"),
-    r"stage(\d)_block(\d+)_expand_(conv|bn)": _torch_block(r"\g<3>3"),
+    r"stage(\d)_block(\d+)_shortcut_conv": torch_block("downsample.0"),
+    r"stage(\d)_block(\d+)_shortcut_bn": torch_block("downsample.1"),
+    r"stage(\d)_block(\d+)_(?:first|reduce)_(conv|bn)": torch_block(r"\g<3>1"),
+    r"stage(\d)_block(\d+)_(?:second|filter)_(conv|bn)": torch_block(r"\g<3>2"),
+    r"stage(\d)_block(\d+)_expand_(conv|bn)": torch_block(r"\g<3>3"),
     r"classifier": "fc",
 }
 
@@ -164,21 +164,20 @@ def basic(x, channels, *, stride, nn, name):
 
 def bottleneck(x, width, channels, *, stride, nn, bias=False, groups=1, strided="filter", name):
     """Figure 5, right: 1x1 to `width`, 3x3 in `groups`, 1x1 to `channels`."""
-    reduce_stride, filter_stride = (stride, 1) if strided == "reduce" else (1, stride)
     shortcut = project(x, channels, stride=stride, nn=nn, bias=bias, name=name)
-    x = nn.conv_norm(x, width, stride=reduce_stride, bias=bias, activation="relu", name=f"{name}_reduce")
-    x = nn.conv_norm(
-        x,
-        width,
-        3,
-        stride=filter_stride,
-        groups=groups,
-        bias=bias,
-        activation="relu",
-        name=f"{name}_filter",
-    )
-    x = nn.conv_norm(x, channels, bias=bias, name=f"{name}_expand")
-    return join(shortcut, x, name=name)
+    widths = (width, width, channels)
+    options = {"bias": bias, "groups": groups, "strided": strided}
+    return join(shortcut, bottleneck_path(x, widths, stride=stride, nn=nn, name=name, **options), name=name)
+
+
+def bottleneck_path(x, widths, *, stride, nn, bias=False, groups=1, strided="filter", name):
+    """The convolutions of a bottleneck: 1x1, 3x3 in `groups`, linear 1x1, to the three `widths`."""
+    reduce_stride, filter_stride = (stride, 1) if strided == "reduce" else (1, stride)
+    reduce, filter, expand = widths
+    act = {"bias": bias, "activation": "relu"}
+    x = nn.conv_norm(x, reduce, stride=reduce_stride, name=f"{name}_reduce", **act)
+    x = nn.conv_norm(x, filter, 3, stride=filter_stride, groups=groups, name=f"{name}_filter", **act)
+    return nn.conv_norm(x, expand, bias=bias, name=f"{name}_expand")
 
 
 def project(x, channels, *, stride, nn, bias=False, name):
