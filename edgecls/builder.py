@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecls import registry, weights
+from edgecls import layers, registry, weights
 from edgecls.errors import UsageError
 from edgecls.spec import ModelSpec
 
@@ -65,3 +66,9 @@ def build(
 def _load(model, source, spec):
     tensors = weights.read(source) if isinstance(source, (str, Path)) else source
     weights.load(model, tensors, spec)
+
+
+def layer_table(name: str, classes: int | None, input_size: int | None, emit) -> list[dict]:
+    """Child process: `layers.describe` of a row, as JSON."""
+    model = assemble(registry.get(name), classes=classes, input_size=input_size)
+    return [dataclasses.asdict(layer) for layer in layers.describe(model)]

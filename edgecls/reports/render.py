@@ -13,6 +13,7 @@ from edgecls.errors import UnknownName
 from edgecls.profiling import Profile
 from edgecls.reports.columns import COLUMNS, NOISY, UNTRAINED, Column
 from edgecls.reports.summary import summary_lines
+from edgecls.reports.text import table
 
 
 def render(profiles: Sequence[Profile], format: str, *, styled: bool = False) -> str:
@@ -75,20 +76,10 @@ def _cells(profiles) -> tuple[list[Column], list[list[str]]]:
 
 
 def _table(profiles, *, styled) -> str:
-    from rich.console import Console
-    from rich.table import Table
-
     columns, rows = _cells(profiles)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column.header, justify="right" if column.numeric else "left")
-    for row in rows:
-        table.add_row(*row)
-    # As wide as it is: a terminal that is narrower wraps its lines, which keeps the figures whole.
-    console = Console(file=io.StringIO(), width=1000, force_terminal=styled, markup=False, emoji=False)
-    console.print(table)
-    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
-    return "\n".join([*lines, "", *footer(profiles)]).rstrip() + "\n"
+    headers, numeric = [column.header for column in columns], [column.numeric for column in columns]
+    text = table(headers, rows, numeric=numeric, styled=styled)
+    return "\n".join([text, *footer(profiles)]).rstrip() + "\n"
 
 
 def _markdown(profiles, *, styled) -> str:

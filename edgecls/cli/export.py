@@ -1,0 +1,3 @@
+"""`edgecls export`."""
+def export() -> None:
+    pass

@@ -1,0 +1,62 @@
+"""`edgecls show`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Annotated
+
+import typer
+
+from edgecls import registry
+from edgecls.reports.text import count, table
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An architecture, such as mobilenet_v2.")],
+    classes: Annotated[int | None, typer.Option(help="Classes, if not the row's own.", show_default=False)] = None,
+    input_size: Annotated[int | None, typer.Option(help="Pixels, if not the row's own.", show_default=False)] = None,
+) -> None:
+    """Show one architecture: the row, its layers with their shapes, and MACs per stage."""
+    spec = registry.get(name)
+    from edgecls import process
+
+    job = {"name": spec.key, "classes": classes, "input_size": input_size}
+    layers = process.run("edgecls.builder:layer_table", job).result
+    params, macs = (sum(layer[field] for layer in layers) for field in ("params", "macs"))
+    size, channels = input_size or spec.input_size, spec.preprocess.channels
+    styled = sys.stdout.isatty()
+    facts = {
+        "name": spec.key,
+        "equals": spec.reference,
+        "family": f"{spec.family.title} ({spec.family.year}), {spec.tier}",
+        "idea": spec.family.idea,
+        "paper": spec.family.paper,
+        "input": f"{size}x{size}x{channels}, at least {spec.min_input_size}",
+        "classes": str(classes or spec.classes),
+        "params": f"{params:,}",
+        "macs": f"{macs:,} (1 MAC = 2 FLOPs)",
+    }
+    for label, value in facts.items():
+        print(f"{label:8} {value}")
+    rows = [
+        [layer["name"], layer["kind"], "x".join(map(str, layer["output_shape"])), *map(count, (layer["params"], layer["macs"]))]
+        for layer in layers
+    ]
+    print()
+    print(table(["layer", "kind", "output", "params", "macs"], rows, numeric=[False] * 3 + [True] * 2, styled=styled))
+    stages = [
+        [stage, "x".join(map(str, shape)), count(stage_params), count(stage_macs), f"{100 * stage_macs / macs:.1f}%"]
+        for stage, (shape, stage_params, stage_macs) in _stages(layers).items()
+    ]
+    print(table(["stage", "output", "params", "macs", "share"], stages, numeric=[False] * 2 + [True] * 3, styled=styled), end="")
+
+
+def _stages(layers):
+    """Layers with weights summed by the first word of their name, which is the stage or block."""
+    stages: dict[str, tuple] = {}
+    for layer in layers:
+        stage = re.match(r"[a-z]*\d*", layer["name"])[0]
+        _, params, macs = stages.get(stage, (None, 0, 0))
+        stages[stage] = (layer["output_shape"], params + layer["params"], macs + layer["macs"])
+    return {stage: sums for stage, sums in stages.items() if sums[1]}
