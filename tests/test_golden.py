@@ -8,6 +8,13 @@ from edgecls import builder, registry, weights
 
 #: row -> golden file.
 ROWS = {
+    "efficientnet_lite0.timm": "tf_efficientnet_lite0",
+    "efficientnet_lite0.timm_torch": "efficientnet_lite0",
+    "efficientnet_lite1.timm": "tf_efficientnet_lite1",
+    "efficientnet_lite2.timm": "tf_efficientnet_lite2",
+    "efficientnet_lite4.timm": "tf_efficientnet_lite4",
+    "efficientnet_v2_b0.timm": "tf_efficientnetv2_b0",
+    "efficientnet_v2_s.torchvision": "efficientnet_v2_s",
     "ghostnet.timm": "ghostnet_100",
     "mnasnet_050.torchvision": "mnasnet0_5",
     "mnasnet_100.torchvision": "mnasnet1_0",
@@ -19,6 +26,10 @@ ROWS = {
     "resnet50.torchvision": "resnet50",
     "resnet101.torchvision": "resnet101",
     "resnet50_v2.timm": "resnetv2_50",
+    "densenet121.torchvision": "densenet121",
+    "densenet161.torchvision": "densenet161",
+    "densenet201.torchvision": "densenet201",
+    "densenet100_k12_bc_cifar.pytorchcv": "pcv_densenet100_k12_bc_cifar10",
     "resnext50_32x4d.torchvision": "resnext50_32x4d",
     "se_resnet18.timm": "legacy_seresnet18",
     "se_resnet50.timm": "legacy_seresnet50",
@@ -69,6 +80,10 @@ ROWS = {
 
 #: Rows that take longer than ten seconds, or whose family has a smaller one above.
 SLOW = {
+    "densenet161.torchvision",
+    "densenet201.torchvision",
+    "efficientnet_v2_s.torchvision",
+    "efficientnet_lite4.timm",
     "se_resnet50.timm",
     "se_resnet50.timm_resnet",
     "senet154.timm",
