@@ -1,0 +1,68 @@
+"""The child process that has TensorFlow: it builds, freezes, converts to TFLite, says what is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgecls import builder, keras_file, layers
+from edgecls.errors import WorkFailed
+from edgecls.exporters import calibration, frozen
+
+#: Names of what is left in the work folder.
+FROZEN, CALIBRATION, HELD, REFERENCE = "frozen", "calibration.npy", "held.npy", "reference.npy"
+
+_BATCH = 8
+
+
+def make(
+    row: dict[str, Any] | None, path: str | None, plan: dict[str, Any], work: str, tflite: str | None, emit
+) -> dict[str, Any]:
+    """Child process: from a row, or the model file at `path`, to the work folder's files.
+
+    row: keyword arguments of `builder.build`. plan: of `calibration.plan`, as JSON. tflite: where
+    to write the float .tflite, if it is wanted.
+    Returns what a manifest wants to know of the model, and of the pictures.
+    """
+    folder = Path(work)
+    emit({"stage": "load TensorFlow"})
+    import numpy as np
+
+    from edgecls.exporters.tflite import convert
+
+    emit({"stage": "build"})
+    model = builder.build(**row) if row else keras_file.load(Path(path))
+    _, size, _, channels = model.input_shape
+    emit({"stage": "freeze"})
+    graph = frozen.freeze(model)
+    frozen.save(graph, folder / FROZEN)  # from here on the conversion to ONNX runs beside
+    emit({"stage": "pictures"})
+    pictures = calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))
+    if tflite:
+        emit({"stage": "convert"})
+        convert(graph, Path(tflite))
+    del graph
+    emit({"stage": "reference"})
+    held = np.load(folder / HELD)[:, 0]
+    logits = np.concatenate([np.asarray(model(held[i : i + _BATCH], training=False)) for i in range(0, len(held), _BATCH)])
+    if not np.isfinite(logits).all():
+        raise WorkFailed("the float model gives logits that are not finite; its weights are damaged")
+    np.save(folder / REFERENCE, logits.astype(np.float32))
+    return {"model": _facts(model), "pictures": pictures}
+
+
+def _facts(model):
+    params, macs = layers.count(model)
+    return {
+        "classes": model.output_shape[-1],
+        "input_size": model.input_shape[1:3],
+        "params": params,
+        "folded_params": layers.folded_params(model),
+        "macs": macs,
+    }
+
+
+def pictures(plan: dict[str, Any], size: int, channels: int, work: str, emit) -> dict[str, Any]:
+    """Child process: the pictures alone, where the float model is there already."""
+    folder = Path(work)
+    return calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))

@@ -1,0 +1,129 @@
+"""What can be exported: a row of the zoo, a Keras model of the user's, a float .tflite or .onnx."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgecls import artifact, builder, keras_file, registry
+from edgecls.errors import BadFile, UnknownName, UsageError
+from edgecls.spec import PREPROCESS, ModelSpec, Preprocess
+
+_KINDS = {".keras": "keras", ".h5": "keras", ".tflite": "tflite", ".onnx": "onnx"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One thing to export.
+
+    name: of the folder and the files that are made. digest: identifies architecture and weights.
+    spec: the row, where it is one; path: the model or weights file, where there is one.
+    preprocess: None where nobody said how pictures become this model's input.
+    """
+
+    kind: Literal["row", "keras", "tflite", "onnx"]
+    name: str
+    digest: str
+    preprocess: Preprocess | None
+    spec: ModelSpec | None = None
+    path: Path | None = None
+    classes: int | None = None
+    input_size: int | None = None
+    seed: int | None = None
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Formats that can be made of it."""
+        return (self.kind,) if self.kind in ("tflite", "onnx") else ("tflite", "onnx")
+
+    @property
+    def weights(self) -> artifact.WeightsInfo:
+        if self.path is None:
+            return artifact.WeightsInfo(source="random", trained=False, seed=self.seed)
+        return artifact.WeightsInfo(source=str(self.path), trained=True, sha256=self.digest)
+
+
+def resolve(
+    target: str | Path,
+    *,
+    weights: str | Path = "random",
+    classes: int | None = None,
+    input_size: int | None = None,
+    preprocess: str | None = None,
+    seed: int = 0,
+) -> Source:
+    """Find what `target` names. Raises UnknownName, BadFile, UsageError; imports no framework.
+
+    classes, input_size, weights and seed go with a row; preprocess (see `parse_preprocess`) with a
+    model file.
+    """
+    path = Path(target)
+    if not (path.exists() or path.suffix.lower() in _KINDS):
+        return _row(registry.get(str(target)), weights, classes, input_size, preprocess, seed)
+    for option, value in (("--classes", classes), ("--input-size", input_size)):
+        if value is not None:
+            raise UsageError(f"{option} is for architectures; {path.name} has its own")
+    if str(weights) != "random":
+        raise UsageError(f"--weights is for architectures; {path.name} has its own")
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise BadFile(f"{str(target)!r} is a folder without saved_model.pb; give a model file or a SavedModel")
+        kind = "keras"
+    elif path.suffix.lower() in _KINDS:
+        if not path.is_file():
+            raise BadFile(f"no file {str(target)!r}")
+        kind = _KINDS[path.suffix.lower()]
+    else:
+        raise BadFile(f"cannot export {str(target)!r}; known are {', '.join(_KINDS)} and SavedModel folders")
+    record = parse_preprocess(preprocess)
+    if record is None and kind == "keras" and keras_file.scales_pixels(path):
+        record = PREPROCESS["none"]
+    return Source(
+        kind=kind,
+        name=path.resolve().name.removesuffix(path.suffix),
+        digest=_digest(path),
+        preprocess=record,
+        path=path,
+    )
+
+
+def _row(spec, weights, classes, input_size, preprocess, seed):
+    if preprocess is not None:
+        raise UsageError(f"--preprocess is for model files; {spec.key} has its own")
+    size = spec.input_size if input_size is None else input_size
+    builder.check_sizes(spec, classes=spec.classes if classes is None else classes, input_size=size)
+    path = None if str(weights) == "random" else Path(weights)
+    if path is not None and not path.is_file():
+        raise BadFile(f"no weights file {str(weights)!r}; give a .safetensors, .keras or .h5 file, or `random`")
+    return Source(
+        kind="row",
+        name=spec.name if registry.get(spec.name) is spec else spec.key,
+        digest=_digest(path) if path else f"random {seed}",
+        preprocess=spec.preprocess.at(size),
+        spec=spec,
+        path=path,
+        classes=classes,
+        input_size=input_size,
+        seed=seed,
+    )
+
+
+def parse_preprocess(text: str | None) -> Preprocess | None:
+    """One of Keras's names ("tf", "torch", "caffe", "unit", "none"), or "like:NAME" for a row's."""
+    if text is None:
+        return None
+    if text.startswith("like:"):
+        return registry.get(text.removeprefix("like:")).preprocess
+    if text not in PREPROCESS:
+        raise UnknownName("preprocessing", text, [*PREPROCESS, "like:NAME"])
+    return PREPROCESS[text]
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return artifact.sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listing = "".join(f"{file.relative_to(path)} {artifact.sha256(file)}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
