@@ -83,14 +83,18 @@ def _he_normal(rng, shape, *, fan_in, channel_axes):
     kernel = rng.standard_normal(shape, np.float32)
     if len(shape) == 4:  # half the variance is common to a whole window: trained kernels are smooth
         kernel = np.sqrt(np.float32(0.5)) * (kernel + rng.standard_normal((1, 1, *shape[2:]), np.float32))
-    return _on_grid(np.float32(np.sqrt(2 / fan_in)) * kernel, channel_axes)
+    kernel *= np.float32(np.sqrt(2 / fan_in))
+    return _on_grid(kernel, channel_axes)
 
 
 def _on_grid(kernel, channel_axes=1):
-    """`kernel` rounded to 127 steps either side of 0, of a size per output channel (the last
-    `channel_axes` axes): what int8 can hold, so that only activations are left to lose precision."""
+    """`kernel` rounded, in place, to 127 steps either side of 0, of a size per output channel (the
+    last `channel_axes` axes): what int8 can hold, so that only activations can lose precision."""
     step = np.abs(kernel).max(axis=tuple(range(kernel.ndim - channel_axes)), keepdims=True) / 127
-    return np.rint(kernel / step) * step
+    kernel /= step
+    np.rint(kernel, out=kernel)
+    kernel *= step
+    return kernel
 
 
 #: How each variable is drawn, by class of layer. Position tables are small, as in ViT.

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 
+import edgecls.randomise
 from edgecls import builder, images, registry, synthetic
 from edgecls.errors import WorkFailed
-from edgecls.randomise import LOGIT_STD, PICTURES, randomise
+from edgecls.randomise import LOGIT_STD, OFFSET, PICTURES, randomise
 from edgecls.spec import PREPROCESS
 
 PREPARE = PREPROCESS["tf"].at(32)
@@ -46,6 +47,10 @@ def dense(units=10, **options):
     return keras.layers.Dense(units, **options)
 
 
+def norm(**options):
+    return keras.layers.BatchNormalization(**options)
+
+
 def conv(filters, kernel=3, **options):
     return keras.layers.Conv2D(filters, kernel, **options)
 
@@ -55,6 +60,11 @@ def stds(model, pictures):
     outputs = {layer.name: layer.output for layer in model.layers[1:]}
     values = keras.Model(model.input, outputs).predict(pictures, verbose=0)
     return {name: float(value.std()) for name, value in values.items()}
+
+
+def sqnr(signal, noisy):
+    """dB, between pictures: what all logits of a class share counts neither as signal nor as noise."""
+    return 10 * np.log10(np.var(signal - signal.mean(0)) / np.var(noisy - signal))
 
 
 def outside(stds, low=0.1, high=10.0):
@@ -93,21 +103,66 @@ def test_logits_tell_pictures_apart(mobilenet):
     assert len(set(logits.argmax(axis=1))) >= 16
 
 
+def gain(model):
+    """dB that the logits' SQNR lies above the input's, for an input with uniform noise."""
+    clean = others(16)
+    noisy = clean + np.random.default_rng(0).uniform(-0.05, 0.05, clean.shape).astype(np.float32)
+    before, after = (model.predict(pictures, verbose=0) for pictures in (clean, noisy))
+    return sqnr(before, after) - sqnr(clean, noisy)
+
+
+def test_small_disturbances_stay_small(mobilenet):
+    assert gain(mobilenet) > -6
+
+
+def test_without_offset_small_disturbances_grow(monkeypatch):
+    monkeypatch.setattr(edgecls.randomise, "OFFSET", 0.0)
+    assert gain(builder.build(SPEC)) < -10
+
+
+def off_grid(layer):
+    """Largest distance of a weight from 127 int8 steps per output channel, in steps."""
+    kernel = layer.kernel.numpy()
+    axes = (0, 1) if type(layer).__name__ == "DepthwiseConv2D" else tuple(range(kernel.ndim - 1))
+    steps = kernel / np.abs(kernel).max(axis=axes, keepdims=True) * 127
+    return np.abs(steps - np.rint(steps)).max()
+
+
+def test_kernels_are_exact_in_int8(mobilenet):
+    kernels = [layer for layer in mobilenet.layers if hasattr(layer, "kernel")]
+    assert len(kernels) == 53
+    assert max(map(off_grid, kernels)) < 1e-3
+    fresh = builder.assemble(SPEC)
+    assert min(off_grid(layer) for layer in fresh.layers if hasattr(layer, "kernel")) > 0.1
+
+
 def test_statistics_are_exact_on_the_pictures_they_were_taken_from(monkeypatch):
     fitted = []
     draw = synthetic.pictures
     monkeypatch.setattr(synthetic, "pictures", lambda *args, **kw: fitted.append(draw(*args, **kw)) or fitted[-1])
-    norm = keras.layers.BatchNormalization(name="norm", epsilon=1e-5)
-    model = small(conv(8), norm, keras.layers.ReLU(), conv(8), pool(), dense())
+    free, first, last = conv(8), norm(epsilon=1e-5), norm(epsilon=1e-5)
+    model = small(free, first, keras.layers.ReLU(), conv(8), last, pool(), dense())
     randomise(model, PREPARE)
     [pictures] = fitted
     assert pictures.shape == (PICTURES, 32, 32, 3)
-    normed = keras.Model(model.input, {"norm": norm.output, "logits": model.output})
-    got = normed.predict(images.normalise(pictures, PREPARE), verbose=0)
-    np.testing.assert_allclose(got["norm"].mean((0, 1, 2)), 0, atol=1e-4)
-    np.testing.assert_allclose(got["norm"].std((0, 1, 2)), 1, atol=1e-3)
+    outputs = {"first": first.output, "last": last.output, "logits": model.output}
+    got = keras.Model(model.input, outputs).predict(images.normalise(pictures, PREPARE), verbose=0)
+    np.testing.assert_allclose(got["first"].mean((0, 1, 2)), OFFSET, atol=1e-4)  # an activation follows
+    np.testing.assert_allclose(got["last"].mean((0, 1, 2)), 0, atol=1e-4)
+    for name in ("first", "last"):
+        np.testing.assert_allclose(got[name].std((0, 1, 2)), 1, atol=1e-3)
     np.testing.assert_allclose(got["logits"].mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(got["logits"].std(0), LOGIT_STD, rtol=1e-3)
+
+
+def test_without_batch_norm_activations_keep_their_power():
+    stack = [layer for _ in range(12) for layer in (conv(16, padding="same"), keras.layers.ReLU())]
+    model = small(*stack, pool(), dense())
+    caffe = PREPROCESS["caffe"].at(32)  # pixels of 0..255, not normalised
+    randomise(model, caffe)
+    pictures = images.normalise(synthetic.pictures(16, 32, seed=99), caffe)
+    values = keras.Model(model.input, [layer.output for layer in stack[::2]]).predict(pictures, verbose=0)
+    assert all(0.7 < np.square(value).mean() < 1.4 for value in values)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +170,13 @@ def test_statistics_are_exact_on_the_pictures_they_were_taken_from(monkeypatch):
     [
         (lambda: conv(256, 3), 3 * 3 * 32),
         (lambda: conv(256, 3, groups=4), 3 * 3 * 8),
-        (lambda: keras.layers.DepthwiseConv2D(5, depth_multiplier=16), 5 * 5),
+        (lambda: keras.layers.DepthwiseConv2D(5, depth_multiplier=128), 5 * 5),
         (lambda: dense(512), 32),
     ],
 )
 def test_kernels_are_he_normal(layer, fan_in):
     layer = layer()
-    randomise(small(conv(32), layer, pool(), dense()), PREPARE)
+    randomise(small(conv(32), layer, norm(), pool(), dense()), PREPARE)
     kernel = layer.kernel.numpy()
     assert kernel.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.03)
     assert abs(kernel.mean()) < 0.03 * kernel.std()
@@ -130,8 +185,8 @@ def test_kernels_are_he_normal(layer, fan_in):
 
 def test_a_layers_weights_do_not_depend_on_its_neighbours():
     first, second = conv(4, name="same"), conv(4, name="same")
-    randomise(small(first, pool(), dense()), PREPARE)
-    randomise(small(conv(3, name="before"), second, pool(), dense(7)), PREPARE)
+    randomise(small(first, norm(), pool(), dense()), PREPARE)
+    randomise(small(conv(3, name="before"), second, norm(), pool(), dense(7)), PREPARE)
     assert first.kernel.shape == second.kernel.shape
     np.testing.assert_array_equal(first.kernel.numpy(), second.kernel.numpy())
 
@@ -142,7 +197,7 @@ def test_a_layers_weights_do_not_depend_on_its_neighbours():
         lambda: [conv(16), keras.layers.ReLU(), pool(), dense(use_bias=False)],
         lambda: [conv(16), keras.layers.ReLU(), conv(10, 1), pool()],
         lambda: [conv(16), keras.layers.ReLU(), pool(), keras.layers.Reshape((1, 1, 16)), conv(10, 1)],
-        lambda: [conv(16), keras.layers.LayerNormalization(), pool(), dense()],
+        lambda: [conv(16), keras.layers.LayerNormalization(), keras.layers.ReLU(), pool(), dense()],
     ],
     ids=["no bias", "convolution before the pool", "convolution after the pool", "layer normalization"],
 )
