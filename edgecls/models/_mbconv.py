@@ -96,6 +96,8 @@ def timm_block(parts: Mapping[str, str]) -> Callable[[re.Match], str]:
 def torchvision_part(part: str, modules: Sequence[str]) -> str:
     """torchvision's name within a block, which is a sequence of the given modules."""
     module, leaf = {
+        "fused_conv": ("fused", "0"),
+        "fused_bn": ("fused", "1"),
         "expand_conv": ("expand", "0"),
         "expand_bn": ("expand", "1"),
         "depthwise_conv": ("depthwise", "0"),

@@ -63,14 +63,14 @@ KERAS_PARTS = {
 }
 
 
-def keras_block(m):
-    letter = chr(ord("a") + int(m[2]) - 1)
-    return f"block{m[1]}{letter}_{KERAS_PARTS[m[3]]}"
+def keras_block(parts):
+    """A rule for `renamed`: (stage, block, part) to Keras's name, by its names of the parts."""
+    return lambda m: f"block{m[1]}{chr(ord('a') + int(m[2]) - 1)}_{parts[m[3]]}"
 
 
 KERAS_NAMES = renamed({
     r"stem_(conv|bn)": r"stem_\1",
-    r"stage(\d)_block(\d+)_(\w+)": keras_block,
+    r"stage(\d)_block(\d+)_(\w+)": keras_block(KERAS_PARTS),
     r"head_(conv|bn)": r"top_\1",
     r"classifier": "predictions",
 })
@@ -99,9 +99,9 @@ TORCHVISION_NAMES = renamed({
 TORCH_TF_EPSILON = replace(TORCH, epsilon=TF.epsilon)
 
 
-def bicubic(crop, *, resize=None):
+def bicubic(crop, *, resize=None, values="torch"):
     """The authors' crop leaves 32 pixels of the resized picture; torchvision's differs by size."""
-    return replace(PREPROCESS["torch"], resize=resize or crop + 32, crop=crop, interpolation="bicubic")
+    return replace(PREPROCESS[values], resize=resize or crop + 32, crop=crop, interpolation="bicubic")
 
 
 row = partial(variant, family=FAMILY, min_input_size=32)
