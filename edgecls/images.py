@@ -45,7 +45,8 @@ def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     pixels: uint8 (..., channels), RGB or gray; `preprocess.color` "bgr" turns the channels round.
     """
     if pixels.dtype != np.uint8 or pixels.shape[-1] != preprocess.channels:
-        raise ValueError(f"expected uint8 pixels of {preprocess.channels} channels, got {pixels.dtype} {pixels.shape}")
+        received = f"{pixels.dtype} {pixels.shape}"
+        raise ValueError(f"expected uint8 pixels of {preprocess.channels} channels, got {received}")
     if preprocess.color == "bgr":
         pixels = pixels[..., ::-1]
     mean, std = np.float32(preprocess.mean), np.float32(preprocess.std)
@@ -67,14 +68,15 @@ def pixels(path: str | Path, preprocess: Preprocess) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                picture = _crop(_resize(_decode(image, preprocess.color == "gray"), preprocess), preprocess.crop)
+                picture = _decode(image, gray=preprocess.color == "gray")
+                picture = _crop(_resize(picture, preprocess), preprocess.crop)
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise BadFile(f"{str(path)!r} cannot be read as a picture: {reason}") from error
     return np.asarray(picture).reshape(preprocess.crop, preprocess.crop, preprocess.channels)
 
 
-def _decode(image, gray):
+def _decode(image, *, gray):
     """`image` upright in mode RGB, or L for gray."""
     from PIL import Image, ImageOps
 

@@ -46,8 +46,8 @@ def randomise(model: keras.Model, preprocess: Preprocess, *, seed: int = 0) -> N
     for layer in model.layers:
         for variable in layer.variables:
             variable.assign(_draw(layer, variable, seed))
-    series = _stream("synthetic pictures", seed).integers(2**32)
-    pixels = synthetic.pictures(PICTURES, model.input_shape[1], channels=preprocess.channels, seed=int(series))
+    series = int(_stream("synthetic pictures", seed).integers(2**32))
+    pixels = synthetic.pictures(PICTURES, model.input_shape[1], channels=preprocess.channels, seed=series)
     classifier = _classifier(model)
     features = _adapt(model, images.normalise(pixels, preprocess), until=classifier)
     _standardise(classifier, features)

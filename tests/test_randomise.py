@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -73,9 +74,8 @@ def outside(stds, low=0.1, high=10.0):
 
 def test_another_process_draws_the_same_bytes(mobilenet):
     code = "import test_randomise as t; print(t.digest(t.builder.build(t.SPEC)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=__file__.rpartition("/")[0], capture_output=True, text=True, check=True
-    )
+    folder = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == digest(mobilenet)
 
 
@@ -139,7 +139,12 @@ def test_kernels_are_exact_in_int8(mobilenet):
 def test_statistics_are_exact_on_the_pictures_they_were_taken_from(monkeypatch):
     fitted = []
     draw = synthetic.pictures
-    monkeypatch.setattr(synthetic, "pictures", lambda *args, **kw: fitted.append(draw(*args, **kw)) or fitted[-1])
+
+    def recorded(*args, **options):
+        fitted.append(draw(*args, **options))
+        return fitted[-1]
+
+    monkeypatch.setattr(synthetic, "pictures", recorded)
     free, first, last = conv(8), norm(epsilon=1e-5), norm(epsilon=1e-5)
     model = small(free, first, keras.layers.ReLU(), conv(8), last, pool(), dense())
     randomise(model, PREPARE)
