@@ -94,7 +94,8 @@ class ModelSpec:
         trainable); macs: multiply-accumulates of one forward pass at `input_size`, batch 1,
         counting convolutions, dense layers and attention products. 1 MAC = 2 FLOPs.
     build: `build(image, classes=..., **options) -> logits` on Keras tensors.
-    source_name: maps one of our layer names to the source's name of the module or layer.
+    source_name: maps one of our layer names to the source's name of the module or layer, or with a
+        slash in it of the tensor.
     unused_tensors: regular expressions of tensors the source has and the architecture has not.
     aliases: other names it goes by.
     """

@@ -62,7 +62,7 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
     model is untouched then.
     """
     if spec.layout == "keras":
-        tensors = _renumbered(tensors)
+        tensors = _keras_tensors(tensors)
     unused = spec.unused_tensors + _UNUSED[spec.layout]
     left = {name for name in tensors if not any(re.fullmatch(p, name) for p in unused)}
     values, problems = [], []
@@ -87,19 +87,22 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
         variable.assign(value)
 
 
-def _renumbered(tensors: Tensors) -> Tensors:
-    """Layers that Keras named itself, numbered from 1.
+def _keras_tensors(tensors: Tensors) -> Tensors:
+    """`tensors` by `layer/variable`, without name scopes, the layers that Keras named numbered from 1.
 
     Keras calls a layer without a name `conv2d`, `conv2d_1`, ... in order of creation, and counts
     on through a process: the same model saved twice has other numbers in the same order.
     """
+    by_layer = {"/".join(name.split("/")[-2:]): value for name, value in tensors.items()}
+    if len(by_layer) < len(tensors):
+        raise WeightsMismatch("the weights hold two layers of one name; give those of the classifier alone")
     numbered = {}
     for kind in ("conv2d", "batch_normalization"):
-        layers = {name.split("/")[0] for name in tensors if re.fullmatch(rf"{kind}(_\d+)?/\w+", name)}
+        layers = {name.split("/")[0] for name in by_layer if re.fullmatch(rf"{kind}(_\d+)?/\w+", name)}
         in_order = sorted(layers, key=lambda layer: int(layer.removeprefix(kind)[1:] or 0))
         numbered |= {layer: f"{kind}_{number}" for number, layer in enumerate(in_order, start=1)}
     renamed = {}
-    for name, value in tensors.items():
+    for name, value in by_layer.items():
         layer, slash, variable = name.partition("/")
         renamed[numbered.get(layer, layer) + slash + variable] = value
     return renamed
@@ -109,7 +112,8 @@ def _source_tensor(layer, variable: str, spec: ModelSpec) -> tuple[str, Callable
     """The source's name of a layer's variable, and the function to our layout."""
     module = spec.source_name(layer.name)
     if spec.layout == "keras":
-        return f"{module}/{variable}", _KERAS.get(type(layer).__name__, {}).get(variable, np.asarray)
+        name = module if "/" in module else f"{module}/{variable}"
+        return name, _KERAS.get(type(layer).__name__, {}).get(variable, np.asarray)
     suffix, convert = _TORCH[type(layer).__name__][variable]
     if type(layer).__name__ == "Dense" and variable == "kernel":
         flattened = _flattened_shape(layer)

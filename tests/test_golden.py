@@ -30,6 +30,7 @@ ROWS = {
     "densenet161.torchvision": "densenet161",
     "densenet201.torchvision": "densenet201",
     "densenet100_k12_bc_cifar.pytorchcv": "pcv_densenet100_k12_bc_cifar10",
+    "nasnet_large.timm": "nasnetalarge",
     "resnext50_32x4d.torchvision": "resnext50_32x4d",
     "se_resnet18.timm": "legacy_seresnet18",
     "se_resnet50.timm": "legacy_seresnet50",
@@ -80,6 +81,7 @@ ROWS = {
 
 #: Rows that take longer than ten seconds, or whose family has a smaller one above.
 SLOW = {
+    "nasnet_large.timm",
     "densenet161.torchvision",
     "densenet201.torchvision",
     "efficientnet_v2_s.torchvision",

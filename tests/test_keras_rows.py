@@ -8,13 +8,14 @@ import pytest
 
 import goldens
 from edgecls import builder, registry, weights
+from edgecls.errors import WeightsMismatch
 
 #: Largest difference allowed, in standard deviations of the reference's logits.
 TOLERANCE = 1e-5
 
 #: Rows of more MACs are behind `slow`, but for these.
 SLOW_MACS = 600e6
-FAST = {"inception_v3.keras", "resnet50.keras"}
+FAST = {"inception_v3.keras", "nasnet_mobile.keras", "resnet50.keras"}
 
 
 def rows():
@@ -88,9 +89,15 @@ def test_comparison_fails_on_one_wrong_tensor():
 
 def test_layers_that_keras_named_are_taken_in_the_order_of_their_numbers():
     tensors = {"conv2d_9/kernel": 1, "conv2d_10/kernel": 2, "batch_normalization/beta": 3, "dense/bias": 4}
-    assert weights._renumbered(tensors) == {
+    assert weights._keras_tensors(tensors) == {
         "conv2d_1/kernel": 1,
         "conv2d_2/kernel": 2,
         "batch_normalization_1/beta": 3,
         "dense/bias": 4,
     }
+
+
+def test_scopes_before_a_layer_are_dropped_unless_two_layers_would_be_one():
+    assert weights._keras_tensors({"cell/block/dense/bias": 4}) == {"dense/bias": 4}
+    with pytest.raises(WeightsMismatch, match="two layers of one name"):
+        weights._keras_tensors({"a/dense/bias": 1, "b/dense/bias": 2})
