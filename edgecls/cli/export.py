@@ -1,3 +1,179 @@
 """`edgecls export`."""
-def export() -> None:
-    pass
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgecls import artifact
+from edgecls.errors import Disagreement
+from edgecls.exporters import calibration as calibrations
+from edgecls.exporters.recipe import FORMATS, IO_TYPES
+from edgecls.reports.text import table
+from edgecls.verbs import export as verb
+
+
+def export(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME|FILE...",
+            help="Architectures, or models: .keras, .h5, a SavedModel folder, a float .tflite or .onnx.",
+        ),
+    ],
+    int8: Annotated[bool, typer.Option("--int8", help="Quantize to integers too.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store in half precision too.")] = False,
+    format: Annotated[
+        str | None, typer.Option(help=f"Formats, by commas; {','.join(FORMATS)} by default.", show_default=False)
+    ] = None,
+    weights: Annotated[str, typer.Option(metavar="random|FILE", help="Weights of an architecture.")] = "random",
+    calibration: Annotated[
+        str,
+        typer.Option(metavar="DIR|FILE.npy|synthetic", help="Pictures to take the ranges of int8 from."),
+    ] = calibrations.SYNTHETIC,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help=f"How many of them; {calibrations.SAMPLES}, synthetic {calibrations.SYNTHETIC_SAMPLES}.",
+            show_default=False,
+        ),
+    ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tf|torch|caffe|unit|none|like:NAME",
+            help="How pictures become a model file's input.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes of an architecture.", show_default=False)] = None,
+    input_size: Annotated[int | None, typer.Option(help="Its input size, pixels.", show_default=False)] = None,
+    io: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(IO_TYPES),
+            help="Ends of int8 graphs; uint8 for .tflite, float32 for .onnx.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of random weights and the choice of pictures.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where NAME/NAME-PRECISION.FORMAT goes.")] = Path(
+        artifact.FOLDER
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Make files again that are up to date.")] = False,
+) -> None:
+    """Make .tflite and .onnx files, each checked against the model it was made from.
+
+    The float file is always made: the others are made of it and judged by it.
+    """
+    done: list[tuple[artifact.Artifact, bool]] = []
+    with _Progress() as progress:
+        try:
+            verb.export(
+                targets,
+                formats=format.split(",") if format else None,
+                precisions=["fp32", *["fp16"] * fp16, *["int8"] * int8],
+                weights=weights,
+                calibration=calibration,
+                samples=samples,
+                out=out,
+                classes=classes,
+                input_size=input_size,
+                preprocess=preprocess,
+                io=io,
+                seed=seed,
+                force=force,
+                on_stage=progress.show,
+                on_note=progress.note,
+                on_artifact=lambda made, was_made: done.append((made, was_made)),
+            )
+        finally:
+            progress.close()
+            _report(done)
+    wrong = [made.path.name for made, _ in done if not made.manifest.agreement.passed]
+    if wrong:
+        raise Disagreement(f"{', '.join(wrong)}: does not agree with the float model; see `notes` in its manifest")
+    print(f"next: {_next(targets, done, out)}", file=sys.stderr)
+
+
+def _next(targets, done, out):
+    names = list(dict.fromkeys(made.manifest.model.name for made, _ in done if made.manifest.model.source != "file"))
+    if len(names) != len(set(targets)):
+        return shlex.join(["edgecls", "profile", *(str(made.path) for made, _ in done)])
+    where = [] if out == Path(artifact.FOLDER) else ["--artifacts", str(out)]
+    return shlex.join(["edgecls", "profile", *targets, *where])
+
+
+def _report(done):
+    if not done:
+        return
+    notes = dict.fromkeys(note for made, _ in done for note in made.manifest.notes)
+    print(table(_HEADERS, [_row(done, *entry) for entry in done], numeric=_NUMERIC, styled=sys.stdout.isatty()), end="")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+_HEADERS = ("file", "MB", "of float", "SQNR dB", "top-1 same", "seconds")
+_NUMERIC = (False, True, True, True, True, True)
+
+
+def _row(done, made, was_made):
+    manifest = made.manifest
+    floats = {m.path.parent / m.manifest.format: m.manifest.bytes for m, _ in done if m.manifest.precision == "fp32"}
+    agreement = manifest.agreement
+    return (
+        str(made.path),
+        f"{manifest.bytes / 1e6:.2f}",
+        f"{manifest.bytes / floats[made.path.parent / manifest.format]:.2f}",
+        ("identical" if agreement.sqnr_db is None else f"{agreement.sqnr_db:.1f}") + ("" if agreement.passed else " FAILED"),
+        f"{100 * agreement.top1:.0f}%",
+        f"{manifest.seconds:.1f}" if was_made else "up to date",
+    )
+
+
+class _Progress:
+    """One line per model and format on a terminal; nothing but notes in a pipe."""
+
+    def __init__(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[model]}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            console=Console(stderr=True, soft_wrap=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._tasks: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self._bars.stop()
+
+    def show(self, stage):
+        with self._lock:
+            key = (stage.model, stage.format)
+            if key not in self._tasks:
+                self._tasks[key] = self._bars.add_task("", total=None, model=f"{stage.model} {stage.format}")
+            self._bars.update(
+                self._tasks[key], description=stage.what, completed=stage.done, total=stage.total or None
+            )
+
+    def note(self, text):
+        self._bars.console.print(f"note: {text}", markup=False, highlight=False)

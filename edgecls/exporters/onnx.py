@@ -6,7 +6,7 @@ import gc
 import time
 from pathlib import Path
 
-from edgecls.errors import WorkFailed
+from edgecls.errors import BadFile, UsageError, WorkFailed
 from edgecls.exporters import frozen as frozen_model
 from edgecls.exporters.frozen import INPUT, OUTPUT
 
@@ -55,11 +55,73 @@ def _save_with(kernels, proto, path):
     proto.graph.input.extend(inputs)
     for name, value in kernels.items():
         proto.graph.initializer.append(numpy_helper.from_array(value, f"{name}:0"))
-    for node in proto.graph.node:
-        node.input[:] = [INPUT if name == f"{INPUT}:0" else name for name in node.input]
-        node.output[:] = [OUTPUT if name == f"{OUTPUT}:0" else name for name in node.output]
-    proto.graph.input[0].name, proto.graph.output[0].name = INPUT, OUTPUT
+    _rename(proto.graph, {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT})
     save(proto, path)
+
+
+def adopt(source: str, target: str, emit) -> dict:
+    """Child process: write a float .onnx of the user's as one of ours: batch 1, names, simplified.
+
+    Returns what is known of the model. Raises BadFile, UsageError for one that is not a float classifier.
+    """
+    import onnx
+
+    name = Path(source).name
+    try:
+        model = onnx.load(source)
+        onnx.checker.check_model(model)
+    except Exception as error:  # whatever protobuf or the checker says of a damaged file
+        reason = str(error).strip().split("\n")[0]
+        raise BadFile(f"{name} is not a valid .onnx file: {reason}") from error
+    size, classes = _check_classifier(model, name)
+    _rename(model.graph, {model.graph.output[0].name: OUTPUT, _inputs(model)[0].name: INPUT})
+    raw = Path(target).with_suffix(".raw.onnx")
+    onnx.save(model, raw)
+    simplify(raw, Path(target))
+    raw.unlink()
+    return {"classes": classes, "input_size": (size, size), "params": None, "folded_params": None, "macs": None}
+
+
+def _inputs(model):
+    """Inputs proper; older files list their weights among them."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in weights]
+
+
+def _check_classifier(model, name):
+    """(input size, classes); the batch of the picture is set to 1."""
+    import onnx
+
+    if {"QuantizeLinear", "DequantizeLinear", "QLinearConv"} & {node.op_type for node in model.graph.node}:
+        raise UsageError(f"{name} is quantized already; give the float model it was made from")
+    inputs, outputs = _inputs(model), model.graph.output
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise UsageError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier has one of each")
+    tensor = inputs[0].type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        raise UsageError(f"{name} does not take float32 pictures")
+    dims = tensor.shape.dim
+    if len(dims) == 4:
+        dims[0].dim_value = 1
+    shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
+    squares = [shape[i] for i in (1, 2) if shape[3:] in ([1], [3])] or [shape[i] for i in (2, 3) if shape[1:2] in ([1], [3])]
+    if len(squares) != 2 or squares[0] != squares[1] or not isinstance(squares[0], int):
+        raise UsageError(f"{name} takes input of shape {shape}, expected a fixed square of 1 or 3 channels")
+    del model.graph.value_info[:]  # for the batch it had
+    inferred = onnx.shape_inference.infer_shapes(model)
+    out = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
+    if not out or not out[-1]:
+        raise UsageError(f"{name} gives output of unknown size; a classifier has a fixed number of classes")
+    return squares[0], out[-1]
+
+
+def _rename(graph, names):
+    """Give tensors other names, wherever they are written or read."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output):
+        value.name = names.get(value.name, value.name)
 
 
 def simplify(source: Path, target: Path) -> None:
@@ -91,8 +153,11 @@ def quantize(
     input_range: tuple[float, float] | None,
     io: str,
     emit,
-) -> None:
-    """Child process: write `target` from the float file `source`; arguments as in the TFLite one."""
+) -> dict | None:
+    """Child process: write `target` from the float file `source`; arguments as in the TFLite one.
+
+    Returns how the ends are quantized, as TensorInfo by name: an .onnx file cannot say it itself.
+    """
     import numpy as np
     import onnx
 
@@ -100,22 +165,25 @@ def quantize(
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
-        return
+        return None
     _static_int8(source, target, np.load(calibration, mmap_mode="r"), input_range, emit)
-    if io == "uint8":
-        model = onnx.load(target)
-        _set_uint8_io(model)
-        onnx.save(model, target)
+    if io != "uint8":
+        return None
+    model = onnx.load(target)
+    ends = _set_uint8_io(model)
+    onnx.save(model, target)
+    return ends
 
 
 def _static_int8(source, target, pictures, input_range, emit):
+    import numpy as np
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     # Quantize the picture itself, before the Transpose that it meets first.
     options = {"ForceQuantizeNoInputCheck": True}
     if input_range is not None:
         low, high = input_range
-        options["TensorQuantOverrides"] = {INPUT: [{"rmin": low, "rmax": high}]}
+        options["TensorQuantOverrides"] = {INPUT: [{"rmin": np.float32(low), "rmax": np.float32(high)}]}
     quantize_static(
         source,
         target,
@@ -147,7 +215,7 @@ class _Pictures:
 
 
 def _set_uint8_io(model):
-    """Take off the QuantizeLinear at the input and the DequantizeLinear at the output."""
+    """Take off the QuantizeLinear at the input and the DequantizeLinear at the output; the ends."""
     import onnx
 
     graph = model.graph
@@ -158,8 +226,24 @@ def _set_uint8_io(model):
     inner_in, inner_out = enter.output[0], leave.input[0]
     graph.node.remove(enter)
     graph.node.remove(leave)
-    for node in graph.node:
-        node.input[:] = [INPUT if name == inner_in else OUTPUT if name == inner_out else name for name in node.input]
-        node.output[:] = [OUTPUT if name == inner_out else name for name in node.output]
+    ends = {INPUT: _scale(graph, enter), OUTPUT: _scale(graph, leave)}
+    _rename(graph, {inner_in: INPUT, inner_out: OUTPUT})
     for end in (graph.input[0], graph.output[0]):
         end.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    return {
+        value.name: {
+            "name": value.name,
+            "shape": [dim.dim_value for dim in value.type.tensor_type.shape.dim],
+            "dtype": "uint8",
+            **ends[value.name],
+        }
+        for value in (graph.input[0], graph.output[0])
+    }
+
+
+def _scale(graph, node):
+    """Scale and zero point that a QuantizeLinear or DequantizeLinear reads."""
+    from onnx import numpy_helper
+
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    return {"scale": float(values[node.input[1]]), "zero_point": int(values[node.input[2]])}

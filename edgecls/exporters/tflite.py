@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecls.errors import WorkFailed
+from edgecls.errors import BadFile, WorkFailed
 from edgecls.exporters import flatbuffer
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 
@@ -100,3 +100,19 @@ def _static_int8(source, pictures, input_range, emit) -> bytes:
         low, high = input_range
         observed[flatbuffer.INPUT] = {"min": np.array([low]), "max": np.array([high])}
     return made.quantize(observed).quantized_model
+
+
+def adopt(source: str, target: str, emit) -> dict:
+    """Child process: write a float .tflite of the user's as one of ours, names and signature added.
+
+    Returns what is known of the model. Raises BadFile, UsageError for one that is not a float classifier.
+    """
+    name = Path(source).name
+    try:
+        model = flatbuffer.unpack(Path(source).read_bytes())
+    except Exception as error:  # damaged flatbuffers make their reader raise anything
+        raise BadFile(f"{name} is not a .tflite file") from error
+    size, classes = flatbuffer.check_classifier(model, name)
+    flatbuffer.sign(model)
+    flatbuffer.write(model, Path(target))
+    return {"classes": classes, "input_size": (size, size), "params": None, "folded_params": None, "macs": None}

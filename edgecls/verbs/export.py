@@ -1,0 +1,153 @@
+"""From names and model files to artifacts: build, convert, quantize, verify, publish."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from edgecls import artifact
+from edgecls.artifact import Artifact
+from edgecls.errors import BadFile, EdgeclsError, UnknownName, UsageError
+from edgecls.exporters import calibration as calibrations
+from edgecls.exporters import source as sources
+from edgecls.exporters.recipe import FORMATS, PRECISIONS, Recipe, recipe_for
+from edgecls.exporters.source import Source
+from edgecls.verbs.pipeline import Job, Stage, make, tool_versions
+
+#: Our modules, besides `models` and `exporters`, that decide what is in a file.
+_MAKING_FILES = (
+    "builder.py",
+    "images.py",
+    "keras_file.py",
+    "keras_layers.py",
+    "randomise.py",
+    "spec.py",
+    "synthetic.py",
+    "weights.py",
+)
+
+
+def export(
+    targets: str | Path | Iterable[str | Path],
+    *,
+    formats: Sequence[str] | None = None,
+    precisions: Sequence[str] = ("fp32",),
+    weights: str | Path = "random",
+    calibration: str | Path = calibrations.SYNTHETIC,
+    samples: int | None = None,
+    out: str | Path = artifact.FOLDER,
+    classes: int | None = None,
+    input_size: int | None = None,
+    preprocess: str | None = None,
+    io: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+    on_note: Callable[[str], None] = lambda note: None,
+    on_artifact: Callable[[Artifact, bool], None] = lambda artifact, made: None,
+) -> list[Artifact]:
+    """Make `<out>/<name>/<name>-<precision>.<format>` of each target, a manifest beside each file.
+
+    targets: architectures, or model files: Keras (.keras, .h5, SavedModel), float .tflite, .onnx.
+    formats: "tflite", "onnx"; by default all that the target can become.
+    precisions: "fp32", "fp16", "int8". The float file is always made: the others are made of it.
+    weights: "random" or a weights file, for architectures.
+    calibration, samples, seed: see `calibration.plan`; for int8, and to judge every file.
+    classes, input_size: for architectures, the row's own by default.
+    preprocess: for model files, "tf", "torch", "caffe", "unit", "none" or "like:NAME".
+    io: type of an int8 graph's ends, "uint8", "int8" or "float32"; the recipe's own by default.
+    force: make files again that are up to date.
+    on_stage and on_note are given the progress and what a user must be told, from several threads;
+    on_artifact each artifact, and whether it was made or was there, up to date.
+
+    Of several targets one that fails does not keep the others from being made.
+    Raises UnknownName, UsageError, BadFile, WeightsMismatch, and WorkFailed where the work fails;
+    what was there before is untouched then. An artifact that does not agree with its float model
+    is written with `agreement.passed` false.
+    """
+    targets = [targets] if isinstance(targets, (str, Path)) else list(targets)
+    chosen = [
+        sources.resolve(
+            target, weights=weights, classes=classes, input_size=input_size, preprocess=preprocess, seed=seed
+        )
+        for target in targets
+    ]
+    jobs = []
+    for source in chosen:
+        recipes = _recipes(source, formats, precisions, io)
+        plan = calibrations.plan(calibration, preprocess=source.preprocess, samples=samples, seed=seed)
+        if source.spec:
+            calibrations.check_shape(plan, source.preprocess.crop, source.preprocess.channels)
+        folder = artifact.writable_folder(Path(out) / source.name)
+        jobs.append(Job(source=source, recipes=recipes, io=io, plan=plan, folder=folder))
+    artifacts, failures = [], []
+    for job in jobs:
+        try:
+            for exported, made in _run(job, force, on_stage, on_note):
+                artifacts.append(exported)
+                on_artifact(exported, made)
+        except EdgeclsError as error:
+            failures.append(error)
+            if len(jobs) > 1:
+                on_note(f"{job.source.name} failed: {error}")
+    if failures:
+        raise failures[0]
+    return artifacts
+
+
+def _run(job: Job, force, on_stage, on_note) -> Iterator[tuple[Artifact, bool]]:
+    """Every artifact asked for, in order, and whether it was made now."""
+    prints = {recipe: _fingerprint(job, recipe) for recipe in job.recipes}
+    ready = {} if force else {r: found for r in job.recipes if (found := _up_to_date(job.target(r), prints[r]))}
+    missing = [recipe for recipe in job.recipes if recipe not in ready]
+    made = make(job, missing, ready, prints, on_stage, on_note) if missing else {}
+    for recipe in job.recipes:
+        yield (made[recipe], True) if recipe in made else (ready[recipe], False)
+
+
+def _recipes(source: Source, formats, precisions, io) -> list[Recipe]:
+    """What to make, float first. Raises UnknownName, UsageError."""
+    for format in formats or ():
+        if format not in FORMATS:
+            raise UnknownName("format", format, FORMATS)
+        if format not in source.formats:
+            raise UsageError(f"{source.path.name} can become {', '.join(source.formats)}, not {format}")
+    wanted = [precision for precision in PRECISIONS if precision in ("fp32", *precisions)]
+    for precision in precisions:
+        recipe_for(FORMATS[0], precision)
+    recipes = [recipe_for(format, precision) for format in formats or source.formats for precision in wanted]
+    if io is not None and "int8" not in wanted:
+        raise UsageError(f"--io {io} is for int8 files; add --int8")
+    for recipe in recipes:
+        if recipe.precision == "int8":
+            recipe.check_io(io)
+    return recipes
+
+
+def _up_to_date(path: Path, fingerprint: str) -> Artifact | None:
+    try:
+        manifest = artifact.read_manifest(artifact.manifest_path(path))
+        same = manifest.fingerprint == fingerprint and manifest.bytes == path.stat().st_size
+    except (BadFile, OSError):
+        return None
+    return Artifact(path, manifest) if same else None
+
+
+def _fingerprint(job: Job, recipe: Recipe) -> str:
+    """Of the options, the recipe, the tools and our own code: the same, the same file."""
+    record = [job.options(recipe), dataclasses.asdict(recipe), tool_versions(), _code_digest()]
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
+
+
+@functools.cache
+def _code_digest() -> str:
+    """Of our own modules that decide what is in a file: a checkout changes without its version."""
+    package = Path(__file__).parent.parent
+    files = [package / name for name in _MAKING_FILES] + [
+        path for folder in ("models", "exporters") for path in sorted((package / folder).glob("*.py"))
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

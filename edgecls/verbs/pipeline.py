@@ -1,0 +1,326 @@
+"""The work of one export: child processes that make files in a work folder, then publication.
+
+            ┌─▶ .tflite ──▶ quantize ──▶ check ──▶ publish
+    make ───┤
+            └─▶ .onnx  ───▶ quantize ──▶ check ──▶ publish
+
+The two lines run side by side where memory allows. Where a float file is there already, given by
+the user or up to date, its line begins after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecls import artifact, process
+from edgecls.artifact import Agreement, Artifact, CalibrationInfo, Manifest, ModelInfo, TensorInfo
+from edgecls.exporters import making
+from edgecls.exporters.calibration import SYNTHETIC, Plan
+from edgecls.exporters.recipe import Recipe, recipe_for
+from edgecls.exporters.source import Source
+
+#: Distributions whose version can change what is in a file.
+_TOOLS = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "litert-quantizer",
+    "numpy",
+)
+
+#: Memory of a conversion, bytes: what the libraries take, and so many times the weights.
+_BASE, _TIMES = 1.0e9, {"tflite": 10, "onnx": 7}
+#: Two conversions run side by side where they stay under this together, bytes.
+_SIDE_BY_SIDE = 8e9
+#: A child is stopped when it takes more than this share of the memory that was free.
+_CAP = 0.8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the export of `model` is: `what`, for one format or all; how far where it is known."""
+
+    model: str
+    format: str
+    what: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One target and all that is asked for of it. io: as given; None is each recipe's own."""
+
+    source: Source
+    recipes: Sequence[Recipe]
+    io: str | None
+    plan: Plan
+    folder: Path
+
+    def target(self, recipe: Recipe) -> Path:
+        return self.folder / f"{self.source.name}-{recipe.precision}.{recipe.format}"
+
+    def io_of(self, recipe: Recipe) -> str:
+        return recipe.check_io(self.io) if recipe.precision == "int8" else recipe.io[0]
+
+    def options(self, recipe: Recipe) -> dict[str, Any]:
+        """Everything asked for that decides what is in the file."""
+        source = self.source
+        return {
+            "model": source.spec.key if source.spec else source.kind,
+            "weights": source.digest,
+            "classes": source.classes,
+            "input_size": source.input_size,
+            "preprocess": source.preprocess and source.preprocess.to_json(),
+            "io": self.io_of(recipe),
+            "calibration": self.plan.digest if recipe.precision == "int8" else None,
+        }
+
+
+def make(
+    job: Job,
+    missing: Sequence[Recipe],
+    ready: Mapping[Recipe, Artifact],
+    fingerprints: Mapping[Recipe, str],
+    on_stage: Callable[[Stage], None],
+    on_note: Callable[[str], None],
+) -> dict[Recipe, Artifact]:
+    """Make what is `missing`, on the float files that are `ready`."""
+    with _work_folder(job.folder) as work:
+        return _Pipeline(job, missing, ready, fingerprints, on_stage, on_note, work).run()
+
+
+@functools.cache
+def tool_versions() -> dict[str, str]:
+    versions = {}
+    for tool in _TOOLS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[tool] = importlib.metadata.version(tool)
+    return versions
+
+
+@contextlib.contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside the target, so that files move into place at once; gone in the end."""
+    import psutil
+
+    for left in folder.glob(".making-*"):  # by a run that was killed
+        if not psutil.pid_exists(int(left.name.removeprefix(".making-"))):
+            shutil.rmtree(left, ignore_errors=True)
+    work = folder / f".making-{os.getpid()}"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+class _Pipeline:
+    def __init__(self, job, missing, ready, fingerprints, on_stage, on_note, work):
+        import psutil
+
+        self.job, self.source, self.missing, self.ready = job, job.source, missing, ready
+        self.fingerprints, self.on_stage, self.on_note, self.work = fingerprints, on_stage, on_note, work
+        self.memory_cap = int(_CAP * psutil.virtual_memory().available)
+        self.converting = [recipe.format for recipe in missing if recipe.precision == "fp32"]
+        self.seconds: dict[Recipe, float] = {}
+
+    def run(self) -> dict[Recipe, Artifact]:
+        formats = dict.fromkeys(recipe.format for recipe in self.missing)
+        with ThreadPoolExecutor() as pool:
+            made = pool.submit(self._prepare)
+            lines = [pool.submit(self._line, format, made) for format in formats]
+            try:
+                published = [line.result() for line in lines]
+            except BaseException:
+                process.stop_all()  # what is still running waits for what will not come
+                raise
+        return {recipe: found for line in published for recipe, found in line.items()}
+
+    def _child(self, function: str, format: str, **job) -> process.Outcome:
+        def on_event(event):
+            what = event.get("stage", "calibrate")
+            self.on_stage(Stage(self.source.name, format, what, event.get("done", 0), event.get("total", 0)))
+
+        return process.run(function, job, memory_cap=self.memory_cap, on_event=on_event)
+
+    def _prepare(self) -> dict[str, Any]:
+        """The model's facts and the pictures; from a row or a Keras file also the frozen model and,
+        if it is wanted, the float .tflite."""
+        source, plan = self.source, self.job.plan.to_json()
+        if self.converting and source.kind in ("row", "keras"):
+            row = None
+            if source.spec:
+                row = {
+                    "name": source.spec.key,
+                    "weights": str(source.path or "random"),
+                    "classes": source.classes,
+                    "input_size": source.input_size,
+                    "seed": source.seed,
+                }
+            outcome = self._child(
+                "edgecls.exporters.making:make",
+                "tflite" if "tflite" in self.converting else "onnx",
+                row=row,
+                path=None if row else str(source.path),
+                plan=plan,
+                work=str(self.work),
+                tflite=str(self._float("tflite")) if "tflite" in self.converting else None,
+            )
+            self.seconds[recipe_for("tflite", "fp32")] = outcome.seconds
+            return {**outcome.result, "reference": self.work / making.REFERENCE}
+        if self.converting:
+            (format,) = self.converting
+            adopted = self._child(
+                f"edgecls.exporters.{format}:adopt", format, source=str(source.path), target=str(self._float(format))
+            )
+            self.seconds[recipe_for(format, "fp32")] = adopted.seconds
+            facts, reference = adopted.result, source.path
+        else:
+            fp32 = next(found for recipe, found in self.ready.items() if recipe.precision == "fp32")
+            facts, reference = fp32.manifest.model, fp32.path
+            facts = {
+                "classes": facts.classes,
+                "input_size": facts.input_size,
+                "params": facts.params,
+                "folded_params": facts.folded_params,
+                "macs": facts.macs,
+            }
+        channels = source.preprocess.channels if source.preprocess else 3
+        pictures = self._child(
+            "edgecls.exporters.making:pictures",
+            "",
+            plan=plan,
+            size=facts["input_size"][0],
+            channels=channels,
+            work=str(self.work),
+        )
+        return {"model": facts, "pictures": pictures.result, "reference": reference}
+
+    def _line(self, format: str, made: Future) -> dict[Recipe, Artifact]:
+        """All files of one format."""
+        if format == "onnx" and "onnx" in self.converting and self.source.kind in ("row", "keras"):
+            if not self._side_by_side():
+                made.result()
+            outcome = self._child(
+                "edgecls.exporters.onnx:convert",
+                format,
+                frozen=str(self.work / making.FROZEN),
+                target=str(self._float(format)),
+            )
+            self.seconds[recipe_for("onnx", "fp32")] = outcome.seconds
+        facts = made.result()
+        recipes = [recipe for recipe in self.missing if recipe.format == format]
+        files = [self._file(recipe, facts) for recipe in recipes]
+        self.on_stage(Stage(self.source.name, format, "verify"))
+        checked = self._child(
+            "edgecls.verification:check",
+            format,
+            files=files,
+            pictures=str(self.work / making.HELD),
+            reference=str(facts["reference"]),
+            pictures_are=facts["pictures"]["held"],
+        )
+        return {
+            recipe: self._publish(recipe, Path(file["path"]), result, facts)
+            for recipe, file, result in zip(recipes, files, checked.result, strict=True)
+        }
+
+    def _side_by_side(self) -> bool:
+        spec, path = self.source.spec, self.source.path
+        weights = 4 * spec.params if spec else sum(f.stat().st_size for f in [path, *path.rglob("*")] if f.is_file())
+        together = sum(_BASE + times * weights for times in _TIMES.values())
+        return "tflite" not in self.converting or together < min(_SIDE_BY_SIDE, self.memory_cap)
+
+    def _float(self, format: str) -> Path:
+        """The float file of a format: made in the work folder, or there already."""
+        fp32 = recipe_for(format, "fp32")
+        return self.ready[fp32].path if fp32 in self.ready else self.work / f"fp32.{format}"
+
+    def _file(self, recipe: Recipe, facts: dict[str, Any]) -> dict[str, Any]:
+        """Make the file of `recipe`; what `verification.check` wants to know of it."""
+        path, ends = self._float(recipe.format), None
+        if recipe.precision != "fp32":
+            path = self.work / f"{recipe.precision}.{recipe.format}"
+            preprocess = self.source.preprocess
+            self.on_stage(Stage(self.source.name, recipe.format, f"make {recipe.precision}"))
+            outcome = self._child(
+                f"edgecls.exporters.{recipe.format}:quantize",
+                recipe.format,
+                source=str(self._float(recipe.format)),
+                target=str(path),
+                precision=recipe.precision,
+                calibration=str(self.work / making.CALIBRATION),
+                input_range=preprocess and preprocess.value_range,
+                io=self.job.io_of(recipe),
+            )
+            self.seconds[recipe], ends = outcome.seconds, outcome.result
+        return {"path": str(path), "min_sqnr_db": recipe.min_sqnr_db, "ends": ends or {}}
+
+    def _publish(self, recipe, path, result, facts) -> Artifact:
+        source, pictures, model = self.source, facts["pictures"], facts["model"]
+        target = self.job.target(recipe)
+        calibration = artifact.decode(CalibrationInfo, pictures["info"]) if recipe.precision == "int8" else None
+        agreement, ends = Agreement(**result["agreement"]), artifact.decode(TensorInfo, result["input"])
+        preprocess = source.preprocess and source.preprocess.at(model["input_size"][0])
+        manifest = Manifest(
+            file=target.name,
+            bytes=path.stat().st_size,
+            sha256=artifact.sha256(path),
+            format=recipe.format,
+            precision=recipe.precision,
+            recipe=recipe.name,
+            model=ModelInfo(
+                name=source.spec.key if source.spec else source.name,
+                source=source.spec.source if source.spec else "file",
+                reference=source.spec.reference if source.spec else str(source.path),
+                tier=str(source.spec.tier) if source.spec else None,
+                classes=model["classes"],
+                input_size=tuple(model["input_size"]),
+                params=model["params"],
+                # Of a file that came as a graph, the graph's own counts are all there is.
+                folded_params=result["params"] if model["folded_params"] is None else model["folded_params"],
+                macs=result["macs"] if model["macs"] is None else model["macs"],
+            ),
+            weights=source.weights,
+            input=ends,
+            output=artifact.decode(TensorInfo, result["output"]),
+            layout="NHWC" if ends.shape[-1] in (1, 3) else "NCHW",
+            preprocess=preprocess,
+            calibration=calibration,
+            agreement=agreement,
+            float_ops=tuple(result["float_ops"]) if recipe.precision == "int8" else (),
+            notes=tuple(self._notes(recipe, result, pictures)),
+            labels=None,
+            options=self.job.options(recipe),
+            tools=tool_versions(),
+            fingerprint=self.fingerprints[recipe],
+            seconds=round(self.seconds[recipe], 3),
+        )
+        return artifact.publish(path, target, manifest)
+
+    def _notes(self, recipe, result, pictures) -> Iterator[str]:
+        if not self.source.weights.trained:
+            yield f"untrained: random weights of seed {self.source.seed}; size and speed are real, answers are not"
+        if recipe.precision == "int8":
+            if self.job.plan.kind == SYNTHETIC:
+                yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
+            yield from pictures["warnings"]
+            if result["float_ops"]:
+                yield f"computed in float: {', '.join(result['float_ops'])}"
+        if not result["agreement"]["passed"]:
+            yield f"does not agree with its float model: {result['agreement']['sqnr_db']} dB, at least {recipe.min_sqnr_db} wanted"
