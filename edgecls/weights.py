@@ -195,10 +195,23 @@ def _read_h5(path):
         if "layer_names" not in root.attrs:
             raise ValueError("no layer names in it: not a keras.applications file")
         tensors = {}
-        for layer in root.attrs["layer_names"]:
-            layer = layer.decode() if isinstance(layer, bytes) else layer
-            for name in root[layer].attrs["weight_names"]:
-                name = name.decode() if isinstance(name, bytes) else name
-                variable = name.removesuffix(":0").rsplit("/", 1)[-1]
-                tensors[f"{layer}/{variable}"] = root[layer][name][()]
+        layers = _texts(root.attrs["layer_names"])
+        slashes = any("/" in layer for layer in layers)
+        for layer in layers:
+            names = _texts(root[layer].attrs["weight_names"])
+            variables = [name.removesuffix(":0").rsplit("/", 1)[-1] for name in names]
+            for name, variable in zip(names, variables, strict=True):
+                # Keras 3 says `kernel` where Keras 2 said this, but for separable convolutions.
+                if variable == "depthwise_kernel" and "pointwise_kernel" not in variables:
+                    variable = "kernel"
+                tensors[f"{_without_slashes(layer) if slashes else layer}/{variable}"] = root[layer][name][()]
         return tensors
+
+
+def _texts(names):
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
+
+
+def _without_slashes(layer):
+    """Keras 3's name of a layer of MobileNet v3, which had slashes in its names until Keras 3 forbade them."""
+    return layer.replace("/BatchNorm", "_bn").replace("/", "_").lower()
