@@ -15,7 +15,8 @@ REAL = Path(__file__).parents[2] / "shared" / "real" / "calibration"
 
 def prepare(resize=4, crop=4, color="rgb", **options):
     channels = 1 if color == "gray" else 3
-    return Preprocess(resize=resize, crop=crop, mean=(0,) * channels, std=(1,) * channels, color=color, **options)
+    mean, std = (0,) * channels, (1,) * channels
+    return Preprocess(resize=resize, crop=crop, mean=mean, std=std, color=color, **options)
 
 
 def saved(folder, picture, name="picture.png", **options):
@@ -44,7 +45,8 @@ def plain(size, mode, colour):
 def test_normalise_by_hand():
     pixel = np.array([[[0, 127, 255]]], np.uint8)
     np.testing.assert_array_equal(images.normalise(pixel, prepare()), [[[0, 127, 255]]])
-    np.testing.assert_allclose(images.normalise(pixel, PREPROCESS["tf"]), [[[-1, -0.5 / 127.5, 1]]], rtol=1e-6)
+    tf = [-1, -0.5 / 127.5, 1]
+    np.testing.assert_allclose(images.normalise(pixel, PREPROCESS["tf"]), [[tf]], rtol=1e-6)
     torch = [(0 - 0.485) / 0.229, (127 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     np.testing.assert_allclose(images.normalise(pixel, PREPROCESS["torch"]), [[torch]], rtol=1e-5)
     caffe = [255 - 103.939, 127 - 116.779, 0 - 123.68]  # blue first
@@ -91,8 +93,9 @@ def test_the_short_side_is_resized_and_the_long_one_rounded_down(tmp_path):
     expected = wide[16:240, 58:282]  # (341 - 224) / 2 = 58.5
     got = images.pixels(saved(tmp_path, landscape), prepare(256, 224))
     np.testing.assert_array_equal(got, expected)
-    portrait = images.pixels(saved(tmp_path, landscape.transpose(Image.Transpose.TRANSPOSE)), prepare(256, 224))
-    np.testing.assert_array_equal(portrait, expected.transpose(1, 0, 2))
+    portrait = landscape.transpose(Image.Transpose.TRANSPOSE)
+    got = images.pixels(saved(tmp_path, portrait), prepare(256, 224))
+    np.testing.assert_array_equal(got, expected.transpose(1, 0, 2))
 
 
 def test_bilinear_enlarges_by_the_distance_to_pixel_centres(tmp_path):

@@ -74,8 +74,8 @@ def outside(stds, low=0.1, high=10.0):
 
 def test_another_process_draws_the_same_bytes(mobilenet):
     code = "import test_randomise as t; print(t.digest(t.builder.build(t.SPEC)))"
-    folder = Path(__file__).parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    command, folder = [sys.executable, "-c", code], Path(__file__).parent
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == digest(mobilenet)
 
 

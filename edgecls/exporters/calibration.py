@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecls import artifact, images, synthetic
+from edgecls import artifact
 from edgecls.artifact import CalibrationInfo
 from edgecls.errors import BadFile, UsageError
-from edgecls.spec import Preprocess
+from edgecls.spec import PREPROCESS, Preprocess
 
 #: Pictures taken of a folder or an array, unless told otherwise.
 SAMPLES = 100
@@ -30,6 +30,8 @@ HELD = 32
 SYNTHETIC = "synthetic"
 #: Part of the digest of synthetic pictures: counts up when they change.
 _SYNTHETIC_VERSION = 1
+#: A float array is taken for wrongly scaled where it leaves the model's range by this share of it.
+_MARGIN = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,9 @@ class Plan:
     """What will be calibrated with.
 
     chosen, held: paths of pictures, or numbers of rows of an array or of a synthetic series. held
-    is empty where all were chosen; the chosen ones are judged by then, too.
-    preprocess: None for arrays that are in the model's own space already.
+    is empty where fewer than `HELD` are left; the chosen ones are judged by then, too.
+    digest: sha256 over the content of the chosen ones, before any preprocessing.
+    preprocess: how pixels become the model's input; None where nobody said it.
     """
 
     kind: Literal["synthetic", "folder", "array"]
@@ -59,144 +62,182 @@ class Plan:
 
 
 def plan(
-    source: str | Path = SYNTHETIC, *, preprocess: Preprocess | None, samples: int | None = None, seed: int = 0
+    source: str | Path = SYNTHETIC,
+    *,
+    preprocess: Preprocess | None,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Plan:
     """Choose pictures from `source`: "synthetic", a folder of pictures, or a .npy or .npz file.
 
-    An array holds pictures (count, height, width, channels): uint8 pixels, or float32 in the
-    model's own space. samples: how many to take; which ones depends on `seed`.
+    An array holds pictures (count, height, width, channels): uint8 pixels, RGB or gray, or floats
+    in the model's own space. samples: how many to take; which ones depends on `seed`.
     preprocess: how pictures become the model's input; None where nobody said it.
     Raises BadFile, UsageError.
     """
+    from edgecls import images
+
     if samples is not None and samples < 1:
         raise UsageError(f"--samples must be at least 1, got {samples}")
     if str(source) == SYNTHETIC:
-        return _synthetic(preprocess, samples or SYNTHETIC_SAMPLES, seed)
+        count = samples or SYNTHETIC_SAMPLES
+        return Plan(
+            kind=SYNTHETIC,
+            source=SYNTHETIC,
+            digest=_digest(SYNTHETIC, _SYNTHETIC_VERSION, count, seed),
+            seed=seed,
+            chosen=tuple(range(count)),
+            held=tuple(range(count, count + HELD)),
+            preprocess=preprocess,
+        )
     path = Path(source)
     if path.is_dir():
-        found = [str(picture) for picture in images.pictures_in(path)]
+        kind, found = "folder", [str(picture) for picture in images.pictures_in(path)]
         if not found:
-            raise UsageError(f"no picture in {str(source)!r}; it should hold jpg, png, webp or bmp files")
-        chosen, held = _sample(found, samples or SAMPLES, seed)
-        digest = hashlib.sha256("".join(artifact.sha256(Path(name)) for name in chosen).encode()).hexdigest()
-        kind = "folder"
-    elif path.suffix in (".npy", ".npz") and path.is_file():
+            suffixes = ", ".join(sorted(images.SUFFIXES))
+            raise UsageError(f"no picture in {str(source)!r}; it should hold files of {suffixes}")
+    elif path.is_file() and path.suffix.lower() in (".npy", ".npz"):
         array = _open_array(path)
-        chosen, held = _sample(list(range(len(array))), samples or SAMPLES, seed)
-        digest = hashlib.sha256(f"{artifact.sha256(path)} {chosen}".encode()).hexdigest()
-        kind = "array"
-        if array.dtype != "uint8":
-            return Plan(
-                kind=kind, source=str(source), digest=digest, seed=seed, chosen=chosen, held=held, preprocess=None
-            )
+        kind, found = "array", range(len(array))
     else:
-        raise BadFile(f"no calibration set {str(source)!r}; give a folder of pictures, a .npy file or `synthetic`")
-    if preprocess is None:
-        raise UsageError("how do pictures become this model's input? say --preprocess tf, torch, caffe, unit, none or like:NAME")
+        known = "a folder of pictures, a .npy file or `synthetic`"
+        raise BadFile(f"no calibration set {str(source)!r}; give {known}")
+    if preprocess is None and (kind == "folder" or array.dtype == "uint8"):
+        known = ", ".join(PREPROCESS)
+        raise UsageError(f"how do pictures become this model's input? say --preprocess {known} or like:NAME")
+    chosen, held = _sample(found, samples or SAMPLES, seed)
+    content = map(_content, chosen) if kind == "folder" else (_content(path), chosen)
     return Plan(
-        kind=kind, source=str(source), digest=digest, seed=seed, chosen=chosen, held=held, preprocess=preprocess
-    )
-
-
-def _synthetic(preprocess, count, seed):
-    return Plan(
-        kind="synthetic",
-        source=SYNTHETIC,
-        digest=hashlib.sha256(f"synthetic {_SYNTHETIC_VERSION} {count} {seed}".encode()).hexdigest(),
+        kind=kind,
+        source=str(source),
+        digest=_digest(*content),
         seed=seed,
-        chosen=tuple(range(count)),
-        held=tuple(range(count, count + HELD)),
+        chosen=chosen,
+        held=held,
         preprocess=preprocess,
     )
 
 
-def _sample(found, count, seed):
-    """(chosen, held out), in a random order of `seed`; nothing is held out of too small a set."""
-    import numpy as np
-
-    order = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
-    held = order[count : count + HELD]
-    return tuple(order[:count]), tuple(held) if len(held) == HELD else ()
-
-
-def _open_array(path):
-    import numpy as np
-
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):  # an .npz is a folder of arrays
-            (name,) = array.files
-            array = array[name]
-    except (ValueError, OSError, EOFError) as error:
-        raise BadFile(f"{path.name} is not an array of pictures: {error}") from error
-    if array.ndim != 4 or array.dtype not in (np.uint8, np.float32) or not len(array):
-        wanted = "uint8 or float32 (count, height, width, channels)"
-        raise UsageError(f"{path.name} holds {array.dtype} {array.shape}, expected {wanted}")
-    return array
-
-
 def check_shape(plan: Plan, size: int, channels: int) -> None:
-    """Raise UsageError where an array's pictures are not of the model's input shape."""
+    """Raise UsageError where the plan's pictures cannot have the model's input shape."""
     if plan.kind == "array":
-        shape = _open_array(Path(plan.source)).shape[1:]
-        if shape != (size, size, channels):
-            raise UsageError(f"{plan.source} holds pictures of {shape}, the model takes {(size, size, channels)}")
+        shape, wanted = _open_array(Path(plan.source)).shape[1:], (size, size, channels)
+        if shape != wanted:
+            raise UsageError(f"{plan.source} holds pictures of {shape}, the model takes {wanted}")
+    elif plan.preprocess and plan.preprocess.channels != channels:
+        given = f"the preprocessing makes {plan.preprocess.channels} channels, the model takes {channels}"
+        raise UsageError(f"{given}; give a .npy file with --calibration")
+    elif channels not in (1, 3):
+        raise UsageError(f"no synthetic picture has {channels} channels; give a .npy file with --calibration")
 
 
-def materialise(plan: dict, size: int, channels: int, calibration: str, held: str) -> dict[str, Any]:
+def materialise(
+    plan: Mapping[str, Any], size: int, channels: int, calibration: str, held: str
+) -> dict[str, Any]:
     """Write both sets as .npy files, float32 (count, 1, size, size, channels) in the model's space.
 
     plan: as JSON. Returns the CalibrationInfo as JSON, which set `held` is in words, and warnings.
-    Raises BadFile where no picture can be read.
+    Raises UsageError where the shape is not the model's or a value is not finite, and BadFile where
+    no picture can be read.
     """
     import numpy as np
 
-    chosen_plan = Plan.from_json(plan)
-    check_shape(chosen_plan, size, channels)
-    pictures, skipped = _load(chosen_plan, chosen_plan.chosen, size, channels)
+    plan = Plan.from_json(plan)
+    check_shape(plan, size, channels)
+    pictures, skipped = _load(plan, plan.chosen, size, channels)
     np.save(calibration, pictures[:, None])
-    warnings = [f"{name} cannot be read and is left out" for name in skipped]
-    if chosen_plan.kind != "synthetic" and len(pictures) < FEW:
-        warnings.append(f"only {len(pictures)} calibration pictures; take {SAMPLES} or more, {FEW} at the least")
-    if chosen_plan.held:
-        others, _ = _load(chosen_plan, chosen_plan.held, size, channels)
-        words = f"{len(others)} pictures of {chosen_plan.source} that calibration did not see"
+    if plan.held:
+        others, _ = _load(plan, plan.held, size, channels)
+        words = f"{len(others)} pictures of {plan.source} that calibration did not see"
     else:
         others = pictures[:HELD]
-        words = f"{len(others)} of the calibration pictures: {chosen_plan.source} has too few to hold any out"
+        words = f"{len(others)} of the calibration pictures: {plan.source} has too few to hold any out"
     np.save(held, others[:, None])
     info = CalibrationInfo(
-        source=chosen_plan.source,
-        count=len(pictures),
-        digest=chosen_plan.digest,
-        seed=chosen_plan.seed,
-        skipped=tuple(skipped),
+        source=plan.source, count=len(pictures), digest=plan.digest, seed=plan.seed, skipped=skipped
     )
-    return {"info": dataclasses.asdict(info), "held": words, "warnings": warnings}
+    return {"info": dataclasses.asdict(info), "held": words, "warnings": _warnings(plan, pictures, skipped)}
+
+
+def _warnings(plan, pictures, skipped):
+    warnings = [f"{name} cannot be read and is left out" for name in skipped]
+    if plan.kind == SYNTHETIC:
+        if plan.preprocess is None:
+            warnings.append("synthetic pictures were scaled to -1..1; --preprocess says what the model takes")
+        return warnings
+    if len(pictures) < FEW:
+        warnings.append(f"only {len(pictures)} calibration pictures; take {SAMPLES} or more, {FEW} at the least")
+    if plan.preprocess:
+        low, high = plan.preprocess.value_range
+        margin = _MARGIN * (high - low)
+        least, most = pictures.min(), pictures.max()
+        if least < low - margin or most > high + margin:
+            spans = f"{least:.4g}..{most:.4g}, the model's input {low:.4g}..{high:.4g}"
+            warnings.append(f"values of {plan.source} span {spans}; float arrays must be normalised already")
+    return warnings
 
 
 def _load(plan, names, size, channels):
     """(pictures (count, size, size, channels) float32, names that could not be read)."""
     import numpy as np
 
-    preprocess = plan.preprocess.at(size) if plan.preprocess else None
-    skipped = []
-    if plan.kind == "array":
-        pictures = _open_array(Path(plan.source))[list(names)]
-        if preprocess:
-            pictures = images.normalise(pictures, preprocess)
-    elif plan.kind == "synthetic":
+    from edgecls import images, synthetic
+
+    preprocess = plan.preprocess and plan.preprocess.at(size)
+    if plan.kind == SYNTHETIC:
         pixels = synthetic.pictures(len(names), size, channels=channels, seed=plan.seed, first=names[0])
-        # Without a preprocessing that is known, the range of most: -1 to 1.
         pictures = images.normalise(pixels, preprocess) if preprocess else pixels / np.float32(127.5) - 1
-    else:
-        loaded = []
-        for name in names:
-            try:
-                loaded.append(images.load(name, preprocess))
-            except BadFile:
-                skipped.append(name)
-        if not loaded:
-            raise BadFile(f"none of the {len(names)} pictures of {plan.source} can be read")
-        pictures = np.stack(loaded)
-    return np.ascontiguousarray(pictures, np.float32), skipped
+        return pictures, ()
+    if plan.kind == "array":
+        rows = _open_array(Path(plan.source))[list(names)]
+        pictures = images.normalise(rows, preprocess) if rows.dtype == np.uint8 else rows.astype(np.float32)
+        if not np.isfinite(pictures).all():
+            raise UsageError(f"{plan.source} holds values that are not finite; calibrate with others")
+        return pictures, ()
+    loaded, skipped = [], []
+    for name in names:
+        try:
+            loaded.append(images.load(name, preprocess))
+        except BadFile:
+            skipped.append(name)
+    if not loaded:
+        raise BadFile(f"none of the {len(names)} pictures of {plan.source} can be read")
+    return np.stack(loaded), tuple(skipped)
+
+
+def _sample(found, count, seed):
+    """(chosen, held out), drawn by `seed`; nothing is held out of too small a set."""
+    import numpy as np
+
+    order = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    held = order[count : count + HELD]
+    return tuple(sorted(order[:count])), tuple(sorted(held)) if len(held) == HELD else ()
+
+
+def _digest(*parts):
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
+
+
+def _content(path):
+    try:
+        return artifact.sha256(Path(path))
+    except OSError:  # named and left out when it is its turn to be decoded
+        return "unreadable"
+
+
+def _open_array(path):
+    """The array of pictures in `path`, its data still on disk where the format allows it."""
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # an .npz is an archive of arrays
+            if len(array.files) != 1:
+                raise ValueError(f"it holds {len(array.files)} arrays, expected one")
+            array = array[array.files[0]]
+    except Exception as error:  # numpy, zipfile and zlib each raise their own
+        raise BadFile(f"{path.name} cannot be read as an array of pictures: {error}") from error
+    if array.ndim != 4 or not (array.dtype == np.uint8 or array.dtype.kind == "f") or not len(array):
+        wanted = "uint8 pixels or floats (count, height, width, channels)"
+        raise UsageError(f"{path.name} holds {array.dtype} {array.shape}, expected {wanted}")
+    return array
