@@ -1,12 +1,21 @@
-"""Layers that Keras lacks. Imported when a model is built, not before."""
+"""Layers and functions that Keras lacks. Imported when a model is built, not before."""
 
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+registered = keras.saving.register_keras_serializable("edgecls")
 
-@keras.saving.register_keras_serializable("edgecls")
+
+@registered
+def gelu(x):
+    """Exact GELU. Keras writes it with erfc, which ONNX has not and TFLite does not fuse."""
+    return 0.5 * x * (1.0 + keras.ops.erf(x * 0.7071067811865476))
+
+
+@registered
 class LocalResponseNormalization(keras.layers.Layer):
     """Divide by (bias + alpha * sum of squares over `2 * radius + 1` channels) ** beta.
 
@@ -23,3 +32,55 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | self.options
+
+
+@registered
+class ClassToken(keras.layers.Layer):
+    """(batch, tokens, width) with one learned token in front (Dosovitskiy et al. 2020, equation 1)."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="zeros", name="token")
+
+    def call(self, x):
+        # A padded row plus a constant: cheaper on a phone than concatenating a broadcast.
+        front = keras.ops.pad(self.token, [(0, 0), (0, x.shape[1]), (0, 0)])
+        return keras.ops.pad(x, [(0, 0), (1, 0), (0, 0)]) + front
+
+
+@registered
+class PositionEmbedding(keras.layers.Layer):
+    """A learned vector added to each of the tokens (Dosovitskiy et al. 2020, equation 1)."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(1, *shape[1:]), initializer="zeros", name="table")
+
+    def call(self, x):
+        return x + self.table
+
+
+@registered
+class RelativePositionBias(keras.layers.Layer):
+    """Attention logits (batch, heads, tokens, tokens) plus a learned value for each head and offset.
+
+    The tokens are the pixels, row by row, of a square picture of `side` pixels; the table holds a
+    row for each of the (2 * side - 1) ** 2 offsets of two pixels, from the most negative (Dai et
+    al. 2021, section 2.1).
+    """
+
+    def __init__(self, *, side, **kwargs):
+        super().__init__(**kwargs)
+        self.side = side
+
+    def build(self, shape):
+        offsets = (2 * self.side - 1) ** 2
+        self.table = self.add_weight(shape=(offsets, shape[1]), initializer="zeros", name="table")
+
+    def call(self, logits):
+        row, column = np.divmod(np.arange(self.side**2), self.side)
+        down = row[:, None] - row + self.side - 1
+        right = column[:, None] - column + self.side - 1
+        bias = keras.ops.take(self.table, down * (2 * self.side - 1) + right, axis=0)
+        return logits + keras.ops.transpose(bias, (2, 0, 1))
+
+    def get_config(self):
+        return super().get_config() | {"side": self.side}

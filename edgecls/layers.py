@@ -144,7 +144,14 @@ _RULES = {
     "Dense": _dense_macs,
     "Matmul": _matmul_macs,
 }
-_FREE = {"BatchNormalization", "LayerNormalization", "Normalization"}
+_FREE = {
+    "BatchNormalization",
+    "ClassToken",
+    "LayerNormalization",
+    "Normalization",
+    "PositionEmbedding",
+    "RelativePositionBias",
+}
 
 
 def _macs(node, name) -> int:

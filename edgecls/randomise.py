@@ -105,6 +105,9 @@ _RULES = {
     "BatchNormalization": {"gamma": _ones, "beta": _zeros, "moving_mean": _zeros, "moving_variance": _ones},
     "LayerNormalization": {"gamma": _ones, "beta": _zeros},
     "Embedding": {"embeddings": _small},
+    "ClassToken": {"token": _small},
+    "PositionEmbedding": {"table": _small},
+    "RelativePositionBias": {"table": _small},
 }
 
 

@@ -43,6 +43,11 @@ _TORCH: dict[str, dict[str, tuple[str, Callable]]] = {
         "moving_mean": ("running_mean", np.asarray),
         "moving_variance": ("running_var", np.asarray),
     },
+    "LayerNormalization": {"gamma": ("weight", np.asarray), "beta": ("bias", np.asarray)},
+    # Parameters of no module of their own: the source's name is the tensor's.
+    "ClassToken": {"token": ("", np.asarray)},
+    "PositionEmbedding": {"table": ("", np.asarray)},
+    "RelativePositionBias": {"table": ("", np.asarray)},
 }
 
 #: Keras's own layout needs no transform but where its classifier is a 1x1 convolution.
@@ -115,11 +120,12 @@ def _source_tensor(layer, variable: str, spec: ModelSpec) -> tuple[str, Callable
         name = module if "/" in module else f"{module}/{variable}"
         return name, _KERAS.get(type(layer).__name__, {}).get(variable, np.asarray)
     suffix, convert = _TORCH[type(layer).__name__][variable]
+    name = f"{module}.{suffix}" if suffix else module
     if type(layer).__name__ == "Dense" and variable == "kernel":
         flattened = _flattened_shape(layer)
         if flattened:
-            return f"{module}.{suffix}", lambda w: _chw_rows_to_hwc(w, flattened)
-    return f"{module}.{suffix}", convert
+            return name, lambda w: _chw_rows_to_hwc(w, flattened)
+    return name, convert
 
 
 def _flattened_shape(layer):

@@ -32,6 +32,7 @@ ROWS = {
     "densenet100_k12_bc_cifar.pytorchcv": "pcv_densenet100_k12_bc_cifar10",
     "nasnet_large.timm": "nasnetalarge",
     "resnext50_32x4d.torchvision": "resnext50_32x4d",
+    "vit_tiny_patch16.timm": "vit_tiny_patch16_224",
     "se_resnet18.timm": "legacy_seresnet18",
     "se_resnet50.timm": "legacy_seresnet50",
     "se_resnet50.timm_resnet": "seresnet50",
@@ -102,6 +103,9 @@ SLOW = {
     "vgg19.torchvision",
 }
 
+#: Rows where a tenfold epsilon of the layer norms moves the logits by less than the common tolerance.
+TIGHT = {"vit_tiny_patch16.timm": 1e-5}
+
 
 def logits(row, golden, **changed):
     manifest, expected = goldens.load(golden)
@@ -115,7 +119,7 @@ def logits(row, golden, **changed):
 )
 def test_row_equals_its_golden_logits(row):
     got, expected = logits(row, ROWS[row])
-    assert goldens.spread(got, expected) < goldens.TOLERANCE
+    assert goldens.spread(got, expected) < TIGHT.get(row, goldens.TOLERANCE)
 
 
 def test_comparison_fails_on_one_wrong_tensor():

@@ -11,6 +11,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Literal
 
+from edgecls.errors import UsageError
+
 
 class _Keras:
     """`keras`, imported at first use, so that the table of rows can be read without it."""
@@ -98,11 +100,18 @@ def _same_pads(size, kernel, stride):
 
 
 def activate(x, kind, *, name):
-    """The activation `kind` ("relu", "relu6", "swish", "hard_swish", "hard_sigmoid", "sigmoid" or
-    None) as a layer called `<name>_<kind>`. The hard ones are MobileNetV3's, relu6(x + 3) / 6."""
+    """The activation `kind` as a layer called `<name>_<kind>`: "relu", "relu6", "tanh", "sigmoid",
+    "swish", exact "gelu", MobileNetV3's "hard_swish" and "hard_sigmoid" (relu6(x + 3) / 6), or None."""
     if kind is None:
         return x
-    layer = keras.layers.ReLU(6.0, name=f"{name}_relu6") if kind == "relu6" else keras.layers.Activation(kind, name=f"{name}_{kind}")
+    if kind == "relu6":
+        layer = keras.layers.ReLU(6.0, name=f"{name}_relu6")
+    elif kind == "gelu":
+        from edgecls.keras_layers import gelu
+
+        layer = keras.layers.Activation(gelu, name=f"{name}_gelu")
+    else:
+        layer = keras.layers.Activation(kind, name=f"{name}_{kind}")
     return layer(x)
 
 
@@ -178,6 +187,12 @@ def channel_shuffle(x, groups, *, name):
     x = keras.layers.Reshape((height * width, groups, channels // groups), name=f"{name}_split")(x)
     x = keras.layers.Permute((1, 3, 2), name=f"{name}_permute")(x)
     return keras.layers.Reshape((height, width, channels), name=f"{name}_merge")(x)
+
+
+def require_multiple(image, step, reason):
+    """Raise UsageError for a picture whose side is no multiple of `step`."""
+    if image.shape[1] % step:
+        raise UsageError(f"--input-size must be a multiple of {step}, {reason}; got {image.shape[1]}")
 
 
 def make_divisible(channels, divisor=8):
