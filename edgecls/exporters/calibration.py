@@ -166,7 +166,7 @@ def _warnings(plan, pictures, skipped):
             warnings.append("synthetic pictures were scaled to -1..1; --preprocess says what the model takes")
         return warnings
     if len(pictures) < FEW:
-        warnings.append(f"only {len(pictures)} calibration pictures; take {SAMPLES} or more, {FEW} at the least")
+        warnings.append(f"only {len(pictures)} calibration pictures; take {SAMPLES}, {FEW} at the least")
     if plan.preprocess:
         low, high = plan.preprocess.value_range
         margin = _MARGIN * (high - low)
