@@ -1,14 +1,15 @@
-"""Two repairs of tf2onnx 1.17."""
+"""Three repairs of tf2onnx 1.17."""
 
 from __future__ import annotations
 
-import gc
 import functools
+import gc
 
 
 @functools.cache
 def apply() -> None:
     """Put the repairs in place; conversions of this process have them from then on."""
+    from tf2onnx import tfonnx
     from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
     from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
@@ -27,5 +28,12 @@ def apply() -> None:
             return self._handle_node_having_branches(transpose, node)
         return handle_add(self, transpose, node)
 
+    def keep_products(graph, nodes):
+        # The original makes a Gemm of MatMul and Add even where others read the MatMul, which is
+        # then computed twice, and with a scalar for a bias, which no quantizer takes. ONNX Runtime
+        # joins them well when the file is simplified.
+        return nodes
+
     GraphOptimizerBase.optimize = collecting
     TransposeOptimizer._add_handler = add_of_scalar
+    tfonnx.rewrite_gemm = keep_products
