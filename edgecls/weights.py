@@ -219,5 +219,5 @@ def _texts(names):
 
 
 def _without_slashes(layer):
-    """Keras 3's name of a layer of MobileNet v3, which had slashes in its names until Keras 3 forbade them."""
+    """Keras 3's name of a layer of MobileNet v3, whose names had slashes until Keras 3 forbade them."""
     return layer.replace("/BatchNorm", "_bn").replace("/", "_").lower()

@@ -23,7 +23,8 @@ FAMILY = Family(
     name="efficientnet",
     title="EfficientNet",
     year=2019,
-    paper="Tan, Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv:1905.11946",
+    paper="Tan, Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, "
+    "arXiv:1905.11946",
     tier=Tier.LIGHT,
     idea="Gated inverted residuals; one factor scales depth, width and resolution in fixed proportion.",
 )

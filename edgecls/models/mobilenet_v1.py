@@ -15,7 +15,8 @@ FAMILY = Family(
     name="mobilenet_v1",
     title="MobileNet v1",
     year=2017,
-    paper="Howard et al., MobileNets: Efficient CNNs for Mobile Vision Applications, arXiv:1704.04861",
+    paper="Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision "
+    "Applications, arXiv:1704.04861",
     tier=Tier.LIGHT,
     idea="Filter each channel alone, mix channels with 1x1 convolutions: a ninth of the work of 3x3.",
 )

@@ -14,7 +14,8 @@ FAMILY = Family(
     name="shufflenet_v1",
     title="ShuffleNet v1",
     year=2017,
-    paper="Zhang et al., ShuffleNet: An Extremely Efficient CNN for Mobile Devices, arXiv:1707.01083",
+    paper="Zhang et al., ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile "
+    "Devices, arXiv:1707.01083",
     tier=Tier.LIGHT,
     idea="Split the costly 1x1 convolutions into groups, and shuffle channels so that groups talk.",
 )

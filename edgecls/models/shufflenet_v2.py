@@ -15,7 +15,8 @@ FAMILY = Family(
     name="shufflenet_v2",
     title="ShuffleNet v2",
     year=2018,
-    paper="Ma et al., ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, arXiv:1807.11164",
+    paper="Ma et al., ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, "
+    "arXiv:1807.11164",
     tier=Tier.LIGHT,
     idea="Leave half of the channels alone, filter the other half at equal width, join and shuffle.",
 )

@@ -14,7 +14,8 @@ FAMILY = Family(
     name="squeezenet",
     title="SqueezeNet",
     year=2016,
-    paper="Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, arXiv:1602.07360",
+    paper="Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model "
+    "size, arXiv:1602.07360",
     tier=Tier.LIGHT,
     idea="Squeeze to few channels with 1x1 convolutions before every 3x3, and have no dense layer.",
 )
