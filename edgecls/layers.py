@@ -65,20 +65,24 @@ def folded_params(model: keras.Model) -> int:
     """Parameters left in an inference graph whose batch norms are folded where they can be.
 
     A batch norm that is alone in reading a convolution or dense layer without activation becomes
-    that layer's kernel and bias. Any other one stays as a scale and an offset per channel.
+    that layer's kernel and bias; one that is read by a dense layer with a bias alone disappears in
+    that. Any other one stays as a scale and an offset per channel.
     """
     nodes = [node for _, node in calls(model)]
-    readers: dict[int, int] = {}
+    readers: dict[int, list] = {}
     for node in nodes:
         for tensor in node.input_tensors:
-            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
+            readers.setdefault(id(tensor), []).append(node.operation)
     total = sum(cost.params for cost in describe(model) if cost.kind != "BatchNormalization")
     for node in nodes:
         if type(node.operation).__name__ == "BatchNormalization":
             channels = node.operation.moving_mean.shape[0]
             tensor = node.input_tensors[0]
             producer = tensor._keras_history.operation
-            if readers[id(tensor)] == 1 and _is_linear(producer):
+            next_layers = readers.get(id(node.output_tensors[0]), [])
+            if [type(layer).__name__ for layer in next_layers] == ["Dense"] and next_layers[0].use_bias:
+                continue
+            if len(readers[id(tensor)]) == 1 and _is_linear(producer):
                 total += 0 if producer.use_bias else channels
             else:
                 total += 2 * channels

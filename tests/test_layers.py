@@ -99,3 +99,13 @@ def test_batch_norm_that_cannot_be_folded_leaves_scale_and_offset():
     norms = [keras.layers.BatchNormalization()(t) for t in (relu, read_twice)]
     model = keras.Model(image, keras.layers.Add()([*norms, read_twice]))
     assert layers.folded_params(model) == 6 + (12 + 4) + (12 + 4) + 8 + 8
+
+
+def test_batch_norm_before_a_dense_layer_disappears_in_it():
+    image = keras.Input((8,))
+    x = keras.layers.Dense(5, use_bias=False)(image)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dense(3)(x)
+    x = keras.layers.BatchNormalization()(keras.layers.ReLU()(x))
+    x = keras.layers.Dense(2, use_bias=False)(x)
+    assert layers.folded_params(keras.Model(image, x)) == 40 + (15 + 3) + 6 + 6

@@ -24,9 +24,10 @@ class Cost:
         concatenated with activations or looked up by them. Where a per-channel scale or offset
         (Mul, Add, BatchNormalization) directly follows the kernel that nothing else reads, runtimes
         fold the two, and TFLite files hold them folded; so it counts as folded: no scale, and one
-        bias for each filter. A bias of nothing but zeros does not count: TFLite's converter writes
+        bias for each filter; neither where it directly precedes a dense layer with a bias. A bias of nothing but zeros does not count: TFLite's converter writes
         one where the net has none. Not weights: shapes, axes, paddings, scalars, quantization
-        parameters, mean and variance of BatchNormalization.
+        parameters, mean and variance of BatchNormalization, and what normalises the pictures before
+        the first layer.
     macs: multiply-accumulates of convolutions (transposed ones: of each input with each weight it
         meets), dense layers and products of matrices, those of attention included; everything else
         is 0. 1 MAC = 2 FLOPs.

@@ -14,6 +14,8 @@ def activation_bytes(graph: Graph, flow: Flow) -> int:
     born: dict[Tensor, int] = dict.fromkeys(graph.inputs, 0)
     dies: dict[Tensor, int] = dict.fromkeys(graph.inputs, 0)
     for index, op in enumerate(graph.ops):
+        if not flow.activations(op.outputs):
+            continue  # it reads a shape, or nothing that moves
         for tensor in flow.activations((*op.inputs, *op.outputs)):
             stored = stored_as.get(tensor, tensor)
             born.setdefault(stored, index)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from edgecls.errors import BadFile
 from edgecls.graph import Graph, Op, Tensor
 from edgecls.graph.flow import Flow, present
-from edgecls.graph.rules import CASTS, CONTRACTIONS, NORMS, OFFSETS, SCALES, WEIGHTS
+from edgecls.graph.rules import CASTS, CONTRACTIONS, DENSE, MOVES, NORMS, OFFSETS, SCALES, WEIGHTS
 
 
 def params(graph: Graph, flow: Flow) -> int:
@@ -29,13 +29,16 @@ class _Weights:
         self.graph, self.flow = graph, flow
         self.counted: dict[Hashable, int] = {}
         self.filters: dict[Tensor, _Filters] = {}
+        self.pictures = set(graph.inputs)
         for op in graph.ops:
             if flow.activations(op.outputs):
                 self._visit(op)
 
     def _visit(self, op: Op) -> None:
         filters = None
-        if op.kind in CONTRACTIONS:
+        if self._prepares(op):
+            self.pictures.update(op.outputs)
+        elif op.kind in CONTRACTIONS:
             filters = self._contraction(op)
         elif op.kind in NORMS:
             filters = self._norm(op)
@@ -46,8 +49,13 @@ class _Weights:
         elif op.kind in WEIGHTS:
             for tensor in present(op.inputs[WEIGHTS[op.kind]]):
                 self._count(tensor)
-        if filters and not (op.attributes.get("fusedActivationFunction") or op.attributes.get("activation")):
+        if filters and not _clamps(op):
             self.filters[op.outputs[0]] = filters
+
+    def _prepares(self, op: Op) -> bool:
+        """Whether `op` only moves, converts or normalises pictures on their way to the first layer."""
+        kinds = (CASTS, MOVES, SCALES, OFFSETS)
+        return any(op.kind in some for some in kinds) and self.pictures.issuperset(self.flow.activations(op.inputs))
 
     def _contraction(self, op: Op) -> _Filters | None:
         rule = CONTRACTIONS[op.kind]
@@ -63,6 +71,8 @@ class _Weights:
     def _norm(self, op: Op) -> _Filters | None:
         data, scale, offset = op.inputs[:3]
         filters = self._foldable(data)
+        if self._feeds_dense(op):
+            return filters
         if filters is None:
             self._count(scale)
         if filters is None or not filters.biased:
@@ -78,6 +88,8 @@ class _Weights:
         filters = self._foldable(activations[0])
         if other not in self.flow.fixed:  # the scale of a dynamic quantization
             return filters
+        if other.elements == op.outputs[0].shape[-1] and self._feeds_dense(op):
+            return filters
         if filters and other.elements == filters.count:
             if op.kind in OFFSETS and not filters.biased:
                 filters = replace(filters, biased=self._count_offset(other))
@@ -91,8 +103,24 @@ class _Weights:
         return None
 
     def _foldable(self, data: Tensor) -> _Filters | None:
-        alone = len(self.flow.readers[data]) == 1 and data not in self.graph.outputs
-        return self.filters.get(data) if alone else None
+        return self.filters.get(data) if self._reader(data) else None
+
+    def _feeds_dense(self, op: Op) -> bool:
+        """Whether a dense layer with a bias comes next, behind more scales and offsets at most."""
+        while not _clamps(op) and self._reader(op.outputs[0]):
+            tensor, op = op.outputs[0], self._reader(op.outputs[0])
+            if op.kind in DENSE:
+                bias = op.inputs[CONTRACTIONS[op.kind].bias :]
+                return tensor is op.inputs[0] and bool(present(bias[:1]))
+            affine = op.kind in SCALES or op.kind in OFFSETS or op.kind in CASTS
+            if not affine or len(self.flow.activations(op.inputs)) != 1:
+                return False
+        return False
+
+    def _reader(self, tensor: Tensor) -> Op | None:
+        """The only op that reads a tensor, if that is all that happens to it."""
+        readers = self.flow.readers[tensor]
+        return readers[0] if len(readers) == 1 and tensor not in self.graph.outputs else None
 
     def _count_offset(self, tensor: Tensor) -> bool:
         """Count a bias unless it is all zeros; an unreadable one, in an absent file, is taken not to be."""
@@ -112,3 +140,8 @@ class _Weights:
         if tensor in self.flow.fixed:
             source = self.flow.source(tensor)
             self.counted[source.storage if source.constant else source] = source.elements
+
+
+def _clamps(op: Op) -> bool:
+    """Whether an activation is fused into `op`."""
+    return bool(op.attributes.get("fusedActivationFunction") or op.attributes.get("activation"))

@@ -90,6 +90,9 @@ CONTRACTIONS: dict[str, Contraction] = {
     "Einsum": Contraction(_einsum),
 }
 
+#: Dense layers that can have a bias, one row of inputs at a time.
+DENSE = frozenset("FULLY_CONNECTED Gemm com.microsoft.FusedGemm com.microsoft.QGemm".split())
+
 #: Multiply or divide: the positions of the two operands.
 SCALES = {"MUL": (0, 1), "DIV": (0, 1), "Mul": (0, 1), "Div": (0, 1), "com.microsoft.QLinearMul": (0, 3)}
 
