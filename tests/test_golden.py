@@ -26,6 +26,8 @@ ROWS = {
     "resnet50.torchvision": "resnet50",
     "resnet101.torchvision": "resnet101",
     "resnet50_v2.timm": "resnetv2_50",
+    "coatnet_0.timm": "coatnet_0_224",
+    "coatnet_0_rw.timm": "coatnet_0_rw_224",
     "densenet121.torchvision": "densenet121",
     "densenet161.torchvision": "densenet161",
     "densenet201.torchvision": "densenet201",
@@ -82,6 +84,7 @@ ROWS = {
 
 #: Rows that take longer than ten seconds, or whose family has a smaller one above.
 SLOW = {
+    "coatnet_0_rw.timm",
     "nasnet_large.timm",
     "densenet161.torchvision",
     "densenet201.torchvision",
