@@ -142,7 +142,25 @@ def simplify(source: Path, target: Path) -> None:
     del model.opset_import[:]
     model.opset_import.extend(domains)
     model.producer_name, model.producer_version, model.graph.name = "edgecls", "", "classifier"
-    onnx.save(onnx.shape_inference.infer_shapes(model), target)
+    model = onnx.shape_inference.infer_shapes(model)
+    _drop_idle_reshapes(model.graph)
+    onnx.save(model, target)
+
+
+def _drop_idle_reshapes(graph):
+    """Take out each Reshape to the shape that is there already, which layout changes leave behind."""
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info)
+    }
+    for node in list(graph.node):
+        source, target = (node.input or [""])[0], node.output[0]
+        if node.op_type == "Reshape" and target in shapes and shapes.get(source) == shapes[target]:
+            graph.node.remove(node)
+            _rename(graph, {target: source})
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def quantize(
