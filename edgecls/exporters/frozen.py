@@ -8,6 +8,7 @@ Placeholder of its name in the graph.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,9 @@ class Frozen:
     output_shape: tuple[int, ...]
 
 
-def freeze(model: keras.Model) -> Frozen:
-    """The inference graph of `model` for one picture, no variable left in it."""
+def freeze(model: keras.Model) -> tuple[Frozen, Callable[[np.ndarray], np.ndarray]]:
+    """The inference graph of `model` for one picture, no variable left in it, and the model itself
+    as a function from one picture (1, height, width, channels) to its logits (1, classes)."""
     import tensorflow as tf
 
     shape = (1, *model.input_shape[1:])
@@ -45,8 +47,12 @@ def freeze(model: keras.Model) -> Frozen:
         tf.config.run_functions_eagerly(False)
     output_shape = tuple(concrete.outputs[0].shape)
     graph = concrete.graph.as_graph_def()
+
+    def run(picture):
+        return np.asarray(concrete(tf.constant(picture)))
+
     if graph.library.function:  # a restored model brings compiled functions: only TensorFlow can inline those
-        return _without_constants(*_inlined(concrete), shape, output_shape)
+        return _without_constants(*_inlined(concrete), shape, output_shape), run
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     captured = {
         placeholder.op.name: variables[id(resource)].numpy() for resource, placeholder in concrete.graph.captures
@@ -58,7 +64,7 @@ def freeze(model: keras.Model) -> Frozen:
             _add_placeholder(frozen, node.name, weights[node.name])
         elif node.name not in captured:
             frozen.node.add().CopyFrom(node)
-    return Frozen(frozen, weights, shape, output_shape)
+    return Frozen(frozen, weights, shape, output_shape), run
 
 
 def _inlined(concrete):

@@ -12,7 +12,8 @@ from edgecls.exporters import calibration, frozen
 #: Names of what is left in the work folder.
 FROZEN, CALIBRATION, HELD, REFERENCE = "frozen", "calibration.npy", "held.npy", "reference.npy"
 
-_BATCH = 8
+#: The stage at whose beginning the float .tflite and the pictures are there.
+CAN_QUANTIZE = "reference"
 
 
 def make(
@@ -34,20 +35,19 @@ def make(
     model = builder.build(**row) if row else keras_file.load(Path(path))
     _, size, _, channels = model.input_shape
     emit({"stage": "freeze"})
-    graph = frozen.freeze(model)
+    graph, run = frozen.freeze(model)
     frozen.save(graph, folder / FROZEN)  # from here on the conversion to ONNX runs beside
-    emit({"stage": "pictures"})
-    pictures = calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))
     if tflite:
         emit({"stage": "convert"})
         convert(graph, Path(tflite))
     del graph
-    emit({"stage": "reference"})
-    held = np.load(folder / HELD)[:, 0]
-    logits = np.concatenate([np.asarray(model(held[i : i + _BATCH], training=False)) for i in range(0, len(held), _BATCH)])
+    emit({"stage": "pictures"})
+    pictures = calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))
+    emit({"stage": CAN_QUANTIZE})
+    logits = np.concatenate([run(picture) for picture in np.load(folder / HELD)])
     if not np.isfinite(logits).all():
         raise WorkFailed("the float model gives logits that are not finite; its weights are damaged")
-    np.save(folder / REFERENCE, logits.astype(np.float32))
+    np.save(folder / REFERENCE, logits)
     return {"model": _facts(model), "pictures": pictures}
 
 

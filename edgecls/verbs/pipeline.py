@@ -15,7 +15,7 @@ import functools
 import importlib.metadata
 import os
 import shutil
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -138,21 +138,31 @@ class _Pipeline:
         self.memory_cap = int(_CAP * psutil.virtual_memory().available)
         self.converting = [recipe.format for recipe in missing if recipe.precision == "fp32"]
         self.seconds: dict[Recipe, float] = {}
+        self.can_quantize = threading.Event()
 
     def run(self) -> dict[Recipe, Artifact]:
         formats = dict.fromkeys(recipe.format for recipe in self.missing)
         with ThreadPoolExecutor() as pool:
             made = pool.submit(self._prepare)
+            made.add_done_callback(self._prepared)
             lines = [pool.submit(self._line, format, made) for format in formats]
             try:
                 published = [line.result() for line in lines]
             except BaseException:
-                process.stop_all()  # what is still running waits for what will not come
+                process.stop_all()
+                made.result()  # where this failed, it is the reason
                 raise
         return {recipe: found for line in published for recipe, found in line.items()}
 
+    def _prepared(self, made: Future) -> None:
+        self.can_quantize.set()
+        if made.exception():
+            process.stop_all()  # what is still running waits for what will not come
+
     def _child(self, function: str, format: str, **job) -> process.Outcome:
         def on_event(event):
+            if event.get("stage") == making.CAN_QUANTIZE:
+                self.can_quantize.set()
             what = event.get("stage", "calibrate")
             self.on_stage(Stage(self.source.name, format, what, event.get("done", 0), event.get("total", 0)))
 
@@ -223,9 +233,10 @@ class _Pipeline:
                 target=str(self._float(format)),
             )
             self.seconds[recipe_for("onnx", "fp32")] = outcome.seconds
-        facts = made.result()
+        self.can_quantize.wait()
         recipes = [recipe for recipe in self.missing if recipe.format == format]
-        files = [self._file(recipe, facts) for recipe in recipes]
+        files = [self._file(recipe) for recipe in recipes]
+        facts = made.result()
         self.on_stage(Stage(self.source.name, format, "verify"))
         checked = self._child(
             "edgecls.verification:check",
@@ -251,7 +262,7 @@ class _Pipeline:
         fp32 = recipe_for(format, "fp32")
         return self.ready[fp32].path if fp32 in self.ready else self.work / f"fp32.{format}"
 
-    def _file(self, recipe: Recipe, facts: dict[str, Any]) -> dict[str, Any]:
+    def _file(self, recipe: Recipe) -> dict[str, Any]:
         """Make the file of `recipe`; what `verification.check` wants to know of it."""
         path, ends = self._float(recipe.format), None
         if recipe.precision != "fp32":
