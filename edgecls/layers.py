@@ -66,16 +66,18 @@ def folded_params(model: keras.Model) -> int:
 
     A batch norm that is alone in reading a convolution or dense layer without activation becomes
     that layer's kernel and bias; one that is read by a dense layer with a bias alone disappears in
-    that. Any other one stays as a scale and an offset per channel.
+    that. Any other one stays as a scale and an offset per channel. A bias of nothing but zeros is
+    left out: in an exported graph it cannot be told from the one of a layer that has none.
     """
     nodes = [node for _, node in calls(model)]
     readers: dict[int, list] = {}
     for node in nodes:
         for tensor in node.input_tensors:
             readers.setdefault(id(tensor), []).append(node.operation)
-    total = sum(cost.params for cost in describe(model) if cost.kind != "BatchNormalization")
+    others = {id(node.operation): node.operation for node in nodes if not _is_norm(node.operation)}
+    total = sum(_params(layer) - _zeros(layer) for layer in others.values())
     for node in nodes:
-        if type(node.operation).__name__ == "BatchNormalization":
+        if _is_norm(node.operation):
             channels = node.operation.moving_mean.shape[0]
             tensor = node.input_tensors[0]
             producer = tensor._keras_history.operation
@@ -83,7 +85,7 @@ def folded_params(model: keras.Model) -> int:
             if [type(layer).__name__ for layer in next_layers] == ["Dense"] and next_layers[0].use_bias:
                 continue
             if len(readers[id(tensor)]) == 1 and _is_linear(producer):
-                total += 0 if producer.use_bias else channels
+                total += 0 if producer.use_bias and not _zeros(producer) else channels
             else:
                 total += 2 * channels
     return total
@@ -167,6 +169,16 @@ def _macs(node, name) -> int:
     if kind not in _FREE and getattr(layer, "weights", ()):
         raise UncountableOp(f"layer {name!r} is a {kind}, which has weights and no counting rule")
     return 0
+
+
+def _zeros(layer) -> int:
+    """Elements of its biases and offsets that hold nothing but zeros."""
+    offsets = [w for w in getattr(layer, "weights", ()) if w.name in ("bias", "beta")]
+    return sum(prod(w.shape) for w in offsets if not w.numpy().any())
+
+
+def _is_norm(layer) -> bool:
+    return type(layer).__name__ == "BatchNormalization"
 
 
 def _is_linear(layer) -> bool:

@@ -94,8 +94,8 @@ def test_folded_batch_norm_leaves_kernel_and_bias():
 def test_batch_norm_that_cannot_be_folded_leaves_scale_and_offset():
     image = keras.Input((8, 8, 3))
     x = keras.layers.BatchNormalization()(image)
-    relu = keras.layers.Conv2D(4, 1, activation="relu")(x)
-    read_twice = keras.layers.Conv2D(4, 1)(x)
+    relu = keras.layers.Conv2D(4, 1, activation="relu", bias_initializer="ones")(x)
+    read_twice = keras.layers.Conv2D(4, 1, bias_initializer="ones")(x)
     norms = [keras.layers.BatchNormalization()(t) for t in (relu, read_twice)]
     model = keras.Model(image, keras.layers.Add()([*norms, read_twice]))
     assert layers.folded_params(model) == 6 + (12 + 4) + (12 + 4) + 8 + 8
@@ -105,7 +105,15 @@ def test_batch_norm_before_a_dense_layer_disappears_in_it():
     image = keras.Input((8,))
     x = keras.layers.Dense(5, use_bias=False)(image)
     x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.Dense(3)(x)
+    x = keras.layers.Dense(3, bias_initializer="ones")(x)
     x = keras.layers.BatchNormalization()(keras.layers.ReLU()(x))
     x = keras.layers.Dense(2, use_bias=False)(x)
     assert layers.folded_params(keras.Model(image, x)) == 40 + (15 + 3) + 6 + 6
+
+
+def test_bias_of_zeros_is_not_left_in_a_folded_graph():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.ReLU()(keras.layers.Conv2D(4, 1)(image))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(5, 1)(x))
+    x = keras.layers.Conv2D(6, 1, bias_initializer="ones")(x)
+    assert layers.folded_params(keras.Model(image, x)) == 12 + (20 + 5) + (30 + 6)
