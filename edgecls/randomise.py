@@ -37,7 +37,8 @@ def randomise(model: keras.Model, preprocess: Preprocess, *, seed: int = 0) -> N
 
     Kernels are He-normal (He et al. 2015, equation 10), each drawn by a generator of its own; those
     that no batch norm follows are then scaled to an output of power 1 (Mishkin and Matas 2016).
-    Biases are 0, scales 1, offsets 0 or `OFFSET`. Moving statistics are those of each batch norm's
+    Biases and offsets are small, not 0, so that an exporter that loses one is found out; `OFFSET` is
+    added before activations. Scales are 1. Moving statistics are those of each batch norm's
     input over `PICTURES` synthetic pictures, `preprocess`ed at the model's input size. Over the
     same pictures each class's logit has mean 0 (nearly so where the classifier has no bias) and
     standard deviation `LOGIT_STD`.
@@ -99,11 +100,11 @@ def _on_grid(kernel, channel_axes=1):
 
 #: How each variable is drawn, by class of layer. Position tables are small, as in ViT.
 _RULES = {
-    "Conv2D": {"kernel": _he, "bias": _zeros},
-    "DepthwiseConv2D": {"kernel": _he_depthwise, "bias": _zeros},
-    "Dense": {"kernel": _he, "bias": _zeros},
-    "BatchNormalization": {"gamma": _ones, "beta": _zeros, "moving_mean": _zeros, "moving_variance": _ones},
-    "LayerNormalization": {"gamma": _ones, "beta": _zeros},
+    "Conv2D": {"kernel": _he, "bias": _small},
+    "DepthwiseConv2D": {"kernel": _he_depthwise, "bias": _small},
+    "Dense": {"kernel": _he, "bias": _small},
+    "BatchNormalization": {"gamma": _ones, "beta": _small, "moving_mean": _zeros, "moving_variance": _ones},
+    "LayerNormalization": {"gamma": _ones, "beta": _small},
     "Embedding": {"embeddings": _small},
     "ClassToken": {"token": _small},
     "PositionEmbedding": {"table": _small},
@@ -154,12 +155,13 @@ def _adapt(model, pictures, *, until):
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(variance)
             if followers <= _ACTIVATIONS:
-                layer.beta.assign(keras.ops.full_like(layer.beta, OFFSET))
+                layer.beta.assign(layer.beta + OFFSET)
         outputs = layer(*arguments, **options)
         if hasattr(layer, "kernel") and followers != {"BatchNormalization"}:
             mean, variance = _moments(outputs)
             scale = 1 / np.sqrt(np.mean(variance + mean**2))
-            layer.kernel.assign(layer.kernel * scale)
+            for variable in layer.variables:
+                variable.assign(variable * scale)
             outputs = outputs * scale
         for tensor, value in zip(node.output_tensors, keras.tree.flatten(outputs), strict=True):
             values[id(tensor)] = value

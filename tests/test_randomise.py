@@ -12,7 +12,8 @@ import pytest
 import edgecls.randomise
 from edgecls import builder, images, registry, synthetic
 from edgecls.errors import WorkFailed
-from edgecls.randomise import LOGIT_STD, OFFSET, PICTURES, randomise
+from edgecls.keras_layers import PositionEmbedding
+from edgecls.randomise import GATE_STD, LOGIT_STD, OFFSET, PICTURES, randomise
 from edgecls.spec import PREPROCESS
 
 PREPARE = PREPROCESS["tf"].at(32)
@@ -42,6 +43,10 @@ def small(*stack, size=32):
 
 def pool():
     return keras.layers.GlobalAveragePooling2D()
+
+
+def average():
+    return keras.layers.GlobalAveragePooling1D()
 
 
 def dense(units=10, **options):
@@ -152,8 +157,10 @@ def test_statistics_are_exact_on_the_pictures_they_were_taken_from(monkeypatch):
     assert pictures.shape == (PICTURES, 32, 32, 3)
     outputs = {"first": first.output, "last": last.output, "logits": model.output}
     got = keras.Model(model.input, outputs).predict(images.normalise(pictures, PREPARE), verbose=0)
-    np.testing.assert_allclose(got["first"].mean((0, 1, 2)), OFFSET, atol=1e-4)  # an activation follows
-    np.testing.assert_allclose(got["last"].mean((0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(got["first"].mean((0, 1, 2)), first.beta, atol=1e-4)
+    np.testing.assert_allclose(got["last"].mean((0, 1, 2)), last.beta, atol=1e-4)
+    assert first.beta.numpy().mean() == pytest.approx(OFFSET, abs=0.05)  # an activation follows
+    assert last.beta.numpy().mean() == pytest.approx(0, abs=0.05)
     for name in ("first", "last"):
         np.testing.assert_allclose(got[name].std((0, 1, 2)), 1, atol=1e-3)
     np.testing.assert_allclose(got["logits"].mean(0), 0, atol=1e-3)
@@ -168,6 +175,18 @@ def test_without_batch_norm_activations_keep_their_power():
     pictures = images.normalise(synthetic.pictures(16, 32, seed=99), caffe)
     values = keras.Model(model.input, [layer.output for layer in stack[::2]]).predict(pictures, verbose=0)
     assert all(0.7 < np.square(value).mean() < 1.4 for value in values)
+
+
+GATES = [("sigmoid", GATE_STD), ("hard_sigmoid", GATE_STD), ("relu", 1.0)]
+
+
+@pytest.mark.parametrize(("activation", "std"), GATES)
+def test_what_becomes_a_gate_stays_near_the_middle(activation, std):
+    free = conv(16)
+    model = small(free, keras.layers.Activation(activation), pool(), dense())
+    randomise(model, PREPARE)
+    value = keras.Model(model.input, free.output).predict(others(16, 32), verbose=0)
+    assert np.sqrt(np.square(value).mean()) == pytest.approx(std, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +204,7 @@ def test_kernels_are_he_normal(layer, fan_in):
     kernel = layer.kernel.numpy()
     assert kernel.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.03)
     assert abs(kernel.mean()) < 0.03 * kernel.std()
-    assert not layer.bias.numpy().any()
+    assert 0.01 < layer.bias.numpy().std() < 0.04
 
 
 def test_a_layers_weights_do_not_depend_on_its_neighbours():
@@ -203,8 +222,9 @@ def test_a_layers_weights_do_not_depend_on_its_neighbours():
         lambda: [conv(16), keras.layers.ReLU(), conv(10, 1), pool()],
         lambda: [conv(16), keras.layers.ReLU(), pool(), keras.layers.Reshape((1, 1, 16)), conv(10, 1)],
         lambda: [conv(16), keras.layers.LayerNormalization(), keras.layers.ReLU(), pool(), dense()],
+        lambda: [conv(16), keras.layers.Reshape((900, 16)), PositionEmbedding(), average(), dense()],
     ],
-    ids=["no bias", "convolution before the pool", "convolution after the pool", "layer normalization"],
+    ids=["no bias", "convolution before the pool", "convolution after the pool", "layer norm", "positions"],
 )
 def test_every_kind_of_classifier_gives_centred_logits(stack):
     model = small(*stack())
