@@ -233,7 +233,10 @@ class _Pipeline:
                 target=str(self._float(format)),
             )
             self.seconds[recipe_for("onnx", "fp32")] = outcome.seconds
-        self.can_quantize.wait()
+        if self._side_by_side():
+            self.can_quantize.wait()
+        else:
+            made.result()
         recipes = [recipe for recipe in self.missing if recipe.format == format]
         files = [self._file(recipe) for recipe in recipes]
         facts = made.result()
