@@ -85,7 +85,10 @@ def rows() -> tuple[ModelSpec, ...]:
 
 
 def get(name: str) -> ModelSpec:
-    """The row called `name` or `name.source`; names may be aliases. Raises UnknownName with the nearest names."""
+    """The row called `name` or `name.source`; names may be aliases.
+
+    Raises UnknownName with the nearest names.
+    """
     named = {known: row for row in reversed(rows()) for known in row.names}
     if name in named:
         return named[name]

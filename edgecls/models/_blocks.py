@@ -39,9 +39,8 @@ class Lineage:
     def conv(self, x, filters, kernel=1, *, stride=1, groups=1, bias=False, padding=None, name):
         """Convolution called `<name>_conv`. `padding` overrides the lineage's: see `pad`."""
         x, padding = pad(x, kernel, stride, self.padding if padding is None else padding, name)
-        return keras.layers.Conv2D(
-            filters, kernel, strides=stride, padding=padding, groups=groups, use_bias=bias, name=f"{name}_conv"
-        )(x)
+        options = {"strides": stride, "padding": padding, "groups": groups, "use_bias": bias}
+        return keras.layers.Conv2D(filters, kernel, name=f"{name}_conv", **options)(x)
 
     def depthwise(self, x, kernel, *, stride=1, bias=False, padding=None, name):
         """Depthwise convolution called `<name>_conv`."""
@@ -192,7 +191,7 @@ def channel_shuffle(x, groups, *, name):
 def require_multiple(image, step, reason):
     """Raise UsageError for a picture whose side is no multiple of `step`."""
     if image.shape[1] % step:
-        raise UsageError(f"--input-size must be a multiple of {step}, {reason}; got {image.shape[1]}")
+        raise UsageError(f"--input-size must be a multiple of {step} ({reason}), got {image.shape[1]}")
 
 
 def make_divisible(channels, divisor=8):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
-from edgecls.models._blocks import TORCH, activate, adaptive_mean, classify_flat, local_response_norm, max_pool
+from edgecls.models._blocks import (
+    TORCH,
+    activate,
+    adaptive_mean,
+    classify_flat,
+    local_response_norm,
+    max_pool,
+)
 from edgecls.models._naming import own_names, renamed
 from edgecls.registry import variant
 from edgecls.spec import PREPROCESS, Family, Tier

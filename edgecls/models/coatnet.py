@@ -126,8 +126,10 @@ def coatnet(image, *, classes, size):
     stem_width, widths, depths = SIZES[size]
     x = stem(image, (stem_width, stem_width), activation="gelu")
     for name, kind, width, stride in blocks(widths, depths):
-        block = mbconv if kind == "C" else partial(transformer, inner=width, bias=True)
-        x = block(x, width, stride=stride, name=name)
+        if kind == "C":
+            x = mbconv(x, width, stride=stride, name=name)
+        else:
+            x = transformer(x, width, stride=stride, inner=width, bias=True, name=name)
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     x = layer_norm(x, name="head")
     x = activate(keras.layers.Dense(widths[-1], name="hidden")(x), "tanh", name="hidden")
@@ -155,9 +157,10 @@ def coatnet_rw(image, *, classes, depths, pooled):
     """
     x = stem(image, (32, 64), activation="swish")
     for name, kind, width, stride in blocks(SIZES[0][1], depths):
-        inner = x.shape[-1]
-        block = partial(mbconv_rw, pooled=pooled) if kind == "C" else partial(transformer, inner=inner, bias=False)
-        x = block(x, width, stride=stride, name=name)
+        if kind == "C":
+            x = mbconv_rw(x, width, stride=stride, pooled=pooled, name=name)
+        else:
+            x = transformer(x, width, stride=stride, inner=x.shape[-1], bias=False, name=name)
     x = layer_norm(x, name="head")
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.layers.Dense(classes, name="classifier")(x)

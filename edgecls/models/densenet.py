@@ -65,13 +65,9 @@ PYTORCHCV_NAMES = renamed({
     r"classifier": "output",
 })
 
-row = partial(variant, family=FAMILY)
-keras_row = partial(
-    row, source="keras", source_name=KERAS_NAMES, preprocess=PREPROCESS["torch"], min_input_size=32
-)
-torchvision_row = partial(
-    row, source="torchvision", source_name=TORCHVISION_NAMES, preprocess=PREPROCESS["torch"], min_input_size=32
-)
+row = partial(variant, family=FAMILY, preprocess=PREPROCESS["torch"], min_input_size=32)
+keras_row = partial(row, source="keras", source_name=KERAS_NAMES)
+torchvision_row = partial(row, source="torchvision", source_name=TORCHVISION_NAMES)
 
 
 @keras_row(

@@ -16,10 +16,10 @@ FAMILY = Family(
     name="inception_resnet",
     title="Inception-ResNet",
     year=2016,
-    paper="Szegedy et al., Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning, "
-    "arXiv:1602.07261",
+    paper="Szegedy et al., Inception-v4, Inception-ResNet and the Impact of Residual Connections on "
+    "Learning, arXiv:1602.07261",
     tier=Tier.HEAVY,
-    idea="Let Inception modules correct their input; scale the correction down so that training stays stable.",
+    idea="Let Inception modules correct their input; scaled down, so that training stays stable.",
 )
 
 

@@ -15,8 +15,8 @@ FAMILY = Family(
     name="inception_v4",
     title="Inception v4",
     year=2016,
-    paper="Szegedy et al., Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning, "
-    "arXiv:1602.07261",
+    paper="Szegedy et al., Inception-v4, Inception-ResNet and the Impact of Residual Connections on "
+    "Learning, arXiv:1602.07261",
     tier=Tier.HEAVY,
     idea="The modules of v3 made uniform, and many more of them: how far Inception goes without shortcuts.",
 )

@@ -186,8 +186,9 @@ def fit(p, x, filters, *, name):
     odd = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_odd_pad")(p)
     odd = keras.layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_odd_crop")(odd)
     odd = average_pool(odd, 1, stride=2, name=f"{name}_odd_pool")
-    halves = [TF.conv(half, filters // 2, name=f"{name}_{side}") for half, side in ((even, "even"), (odd, "odd"))]
-    return TF.norm(keras.layers.Concatenate(name=f"{name}_halved_concat")(halves), name=f"{name}_halved")
+    even = TF.conv(even, filters // 2, name=f"{name}_even")
+    odd = TF.conv(odd, filters // 2, name=f"{name}_odd")
+    return TF.norm(keras.layers.Concatenate(name=f"{name}_halved_concat")([even, odd]), name=f"{name}_halved")
 
 
 def relu_conv_norm(x, filters, *, name):

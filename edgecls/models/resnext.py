@@ -52,6 +52,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
     reference="torchvision.models.resnext101_64x4d",
     params=83_455_272,
     macs=15_460_270_080,
+    preprocess=dataclasses.replace(PREPROCESS["torch"], resize=232),
     options={"depth": 101, "groups": 64, "group_width": 4},
 )
 def resnext(image, *, classes, depth, groups, group_width):

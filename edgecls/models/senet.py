@@ -51,6 +51,7 @@ legacy_row = partial(row, source="timm", source_name=LEGACY_NAMES, preprocess=PR
     reference="timm legacy_seresnet18",
     params=11_778_592,
     macs=1_814_160_384,
+    preprocess=dataclasses.replace(PREPROCESS["torch"], interpolation="bicubic"),
     options={"depth": 18},
 )
 @legacy_row(

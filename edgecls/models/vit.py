@@ -14,7 +14,8 @@ FAMILY = Family(
     name="vit",
     title="Vision transformer",
     year=2020,
-    paper="Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv:2010.11929",
+    paper="Dosovitskiy et al., An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, "
+    "arXiv:2010.11929",
     tier=Tier.HEAVY,
     idea="Cut the picture into patches, treat them as words, and let attention find what belongs together.",
 )
