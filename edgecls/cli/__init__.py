@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 
 import typer
+import typer.core
+import typer.main
 from typer.exceptions import TyperException
 
 from edgecls import __version__, process
-from edgecls.cli import export, list_, profile, show
 from edgecls.errors import EdgeclsError
+
+#: Command -> the module that has it, and its line in `edgecls --help`.
+_COMMANDS = {
+    "export": ("export", "Make .tflite and .onnx files."),
+    "profile": ("profile", "Measure time and memory of models."),
+    "list": ("list_", "List the architectures, or their families."),
+    "show": ("show", "Show one architecture."),
+}
+
+
+class _Commands(typer.core.TyperGroup):
+    """Imports a command's module when the command is called: none waits for what another needs."""
+
+    def resolve_command(self, ctx, args):
+        name, _, rest = super().resolve_command(ctx, args)
+        module, _ = _COMMANDS[name]
+        own = typer.Typer(add_completion=False, rich_markup_mode=None)
+        own.command(name)(getattr(importlib.import_module(f"edgecls.cli.{module}"), module))
+        return name, typer.main.get_command(own), rest
+
 
 app = typer.Typer(
     name="edgecls",
+    cls=_Commands,
     help="Image classifiers, from an architecture's name to a small, fast, verified file on a phone.",
     no_args_is_help=True,
     add_completion=False,
@@ -22,10 +45,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("export")(export.export)
-app.command("profile")(profile.profile)
-app.command("list")(list_.list_)
-app.command("show")(show.show)
+for _name, (_, _help) in _COMMANDS.items():
+    app.command(_name, help=_help)(lambda: None)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,8 +14,7 @@ from edgecls import artifact
 from edgecls.errors import Disagreement
 from edgecls.exporters import calibration as calibrations
 from edgecls.exporters.recipe import FORMATS, IO_TYPES
-from edgecls.reports.text import table
-from edgecls.verbs import export as verb
+from edgecls.text import table
 
 
 def export(
@@ -71,6 +70,8 @@ def export(
 
     The float file is always made: the others are made of it and judged by it.
     """
+    from edgecls.verbs import export as verb  # has numpy, which --help need not wait for
+
     done: list[tuple[artifact.Artifact, bool]] = []
     with _Progress() as progress:
         try:

@@ -11,7 +11,7 @@ import typer
 
 from edgecls import registry
 from edgecls.errors import UsageError
-from edgecls.reports.text import count, table
+from edgecls.text import count, table
 from edgecls.spec import ModelSpec
 
 #: Column -> what it shows of a row; the names are the keys in JSON.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgecls import registry
-from edgecls.reports.text import count, table
+from edgecls.text import count, table
 
 
 def show(

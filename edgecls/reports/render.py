@@ -13,7 +13,7 @@ from edgecls.errors import UnknownName
 from edgecls.profiling import Profile
 from edgecls.reports.columns import COLUMNS, NOISY, UNTRAINED, Column
 from edgecls.reports.summary import summary_lines
-from edgecls.reports.text import table
+from edgecls.text import table
 
 
 def render(profiles: Sequence[Profile], format: str, *, styled: bool = False) -> str:
