@@ -29,6 +29,9 @@ LOGIT_STD = 2.0
 #: batch norm amplifies every disturbance by pi / (pi - 1) per layer (Yang et al. 2019), at 1 by 1.12:
 #: with it the rounding of activations to 8 bits stays small in deep networks, as in trained ones.
 OFFSET = 1.0
+#: Root mean square of what a sigmoid makes gates of. Wider ranges are rounded more coarsely, and
+#: the error of a gate is that of its whole channel.
+GATE_RMS = 0.5
 _ACTIVATIONS = {"Activation", "ReLU"}
 
 
@@ -36,12 +39,12 @@ def randomise(model: keras.Model, preprocess: Preprocess, *, seed: int = 0) -> N
     """Set every variable of `model`, a row's freshly assembled network, in place.
 
     Kernels are He-normal (He et al. 2015, equation 10), each drawn by a generator of its own; those
-    that no batch norm follows are then scaled to an output of power 1 (Mishkin and Matas 2016).
-    Biases and offsets are small, not 0, so that an exporter that loses one is found out; `OFFSET` is
-    added before activations. Scales are 1. Moving statistics are those of each batch norm's
-    input over `PICTURES` synthetic pictures, `preprocess`ed at the model's input size. Over the
-    same pictures each class's logit has mean 0 (nearly so where the classifier has no bias) and
-    standard deviation `LOGIT_STD`.
+    that no batch norm follows are then scaled to an output of root mean square 1 (Mishkin and Matas
+    2016), `GATE_RMS` before a sigmoid. Biases and offsets are small, not 0, so that an exporter that
+    loses one is found out; `OFFSET` is added before activations. Scales are 1. Moving statistics are
+    those of each batch norm's input over `PICTURES` synthetic pictures, `preprocess`ed at the
+    model's input size. Over the same pictures each class's logit has mean 0 (nearly so where the
+    classifier has no bias) and standard deviation `LOGIT_STD`.
     Raises WorkFailed, naming the layer, where a variable has no rule.
     """
     for layer in model.layers:
@@ -98,14 +101,13 @@ def _on_grid(kernel, channel_axes=1):
     return kernel
 
 
-#: How each variable is drawn, by class of layer. Position tables are small, as in ViT.
+#: How each variable is drawn, by class of layer. Tokens and position tables are small, as in ViT.
 _RULES = {
     "Conv2D": {"kernel": _he, "bias": _small},
     "DepthwiseConv2D": {"kernel": _he_depthwise, "bias": _small},
     "Dense": {"kernel": _he, "bias": _small},
     "BatchNormalization": {"gamma": _ones, "beta": _small, "moving_mean": _zeros, "moving_variance": _ones},
     "LayerNormalization": {"gamma": _ones, "beta": _small},
-    "Embedding": {"embeddings": _small},
     "ClassToken": {"token": _small},
     "PositionEmbedding": {"table": _small},
     "RelativePositionBias": {"table": _small},
@@ -136,6 +138,7 @@ def _adapt(model, pictures, *, until):
     """
     import keras
 
+    sigmoids = (keras.activations.sigmoid, keras.activations.hard_sigmoid)
     nodes = [node for _, node in layers.calls(model)]
     readers = defaultdict(list)
     for node in nodes:
@@ -149,7 +152,8 @@ def _adapt(model, pictures, *, until):
         arguments, options = node.arguments.fill_in(values)
         if layer is until:
             return np.asarray(arguments[0])
-        followers = {type(reader).__name__ for reader in readers[id(node.output_tensors[0])]}
+        following = readers[id(node.output_tensors[0])]
+        followers = {type(reader).__name__ for reader in following}
         if type(layer).__name__ == "BatchNormalization":
             mean, variance = _moments(arguments[0])
             layer.moving_mean.assign(mean)
@@ -158,8 +162,9 @@ def _adapt(model, pictures, *, until):
                 layer.beta.assign(layer.beta + OFFSET)
         outputs = layer(*arguments, **options)
         if hasattr(layer, "kernel") and followers != {"BatchNormalization"}:
+            gates = any(getattr(reader, "activation", None) in sigmoids for reader in following)
             mean, variance = _moments(outputs)
-            scale = 1 / np.sqrt(np.mean(variance + mean**2))
+            scale = (GATE_RMS if gates else 1.0) / np.sqrt(np.mean(variance + mean**2))
             for variable in layer.variables:
                 variable.assign(variable * scale)
             outputs = outputs * scale

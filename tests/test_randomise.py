@@ -13,7 +13,7 @@ import edgecls.randomise
 from edgecls import builder, images, registry, synthetic
 from edgecls.errors import WorkFailed
 from edgecls.keras_layers import PositionEmbedding
-from edgecls.randomise import GATE_STD, LOGIT_STD, OFFSET, PICTURES, randomise
+from edgecls.randomise import GATE_RMS, LOGIT_STD, OFFSET, PICTURES, randomise
 from edgecls.spec import PREPROCESS
 
 PREPARE = PREPROCESS["tf"].at(32)
@@ -177,16 +177,16 @@ def test_without_batch_norm_activations_keep_their_power():
     assert all(0.7 < np.square(value).mean() < 1.4 for value in values)
 
 
-GATES = [("sigmoid", GATE_STD), ("hard_sigmoid", GATE_STD), ("relu", 1.0)]
+GATES = [("sigmoid", GATE_RMS), ("hard_sigmoid", GATE_RMS), ("relu", 1.0)]
 
 
-@pytest.mark.parametrize(("activation", "std"), GATES)
-def test_what_becomes_a_gate_stays_near_the_middle(activation, std):
+@pytest.mark.parametrize(("activation", "rms"), GATES)
+def test_what_becomes_a_gate_stays_near_the_middle(activation, rms):
     free = conv(16)
     model = small(free, keras.layers.Activation(activation), pool(), dense())
     randomise(model, PREPARE)
     value = keras.Model(model.input, free.output).predict(others(16, 32), verbose=0)
-    assert np.sqrt(np.square(value).mean()) == pytest.approx(std, rel=0.15)
+    assert np.sqrt(np.square(value).mean()) == pytest.approx(rms, rel=0.15)
 
 
 @pytest.mark.parametrize(
