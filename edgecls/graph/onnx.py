@@ -54,7 +54,7 @@ class _Reader:
         nodes = self.model.graph.node
         given = [value for value in self.model.graph.input if value.name not in self.constants]
         dynamic = {value.name: axes for value in given if (axes := self._fix_batch(value))}
-        self._check_order({value.name for value in given})
+        self._sort({value.name for value in given})
         tensors = {name: self._constant_tensor(name, proto) for name, proto in self.constants.items()}
         types = shapes.infer(self.model)
         for name in [*(value.name for value in given), *(name for node in nodes for name in node.output if name)]:
@@ -86,13 +86,24 @@ class _Reader:
             dim.dim_value = size
         return axes
 
-    def _check_order(self, inputs: set[str]) -> None:
-        written = inputs | self.constants.keys()
-        for node in self.model.graph.node:
-            for name in node.input:
-                if name and name not in written:
-                    raise ValueError(f"{node.op_type} {node.name!r} reads {name!r}, which nothing before it writes")
-            written.update(node.output)
+    def _sort(self, inputs: set[str]) -> None:
+        """Put each node behind those it reads, as runtimes do, and else leave the file's order."""
+        nodes, ready = self.model.graph.node, []
+        written, waiting = inputs | self.constants.keys(), list(nodes)
+        while waiting:
+            behind = []
+            for node in waiting:
+                if all(name in written for name in node.input if name):
+                    written.update(node.output)
+                    ready.append(node)
+                else:
+                    behind.append(node)
+            if len(behind) == len(waiting):
+                missing = next(name for name in waiting[0].input if name and name not in written)
+                raise ValueError(f"{waiting[0].op_type} {waiting[0].name!r} reads {missing!r}, which nothing writes")
+            waiting = behind
+        del nodes[:]
+        nodes.extend(ready)
 
     def _constant_tensor(self, name: str, proto: TensorProto) -> Tensor:
         tensor = Tensor(name, tuple(proto.dims), DTYPES[proto.data_type], storage=name)
