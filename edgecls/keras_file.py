@@ -58,6 +58,11 @@ def _check(model, name):
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         ends = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise UsageError(f"{name} has {ends}; a classifier has one of each")
+    if model.inputs[0].dtype != "float32":
+        raise UsageError(f"{name} takes {model.inputs[0].dtype} pictures, expected float32")
+    for layer in model.layers:
+        if layer.compute_dtype.endswith("float16"):
+            raise UsageError(f"{name} computes in {layer.compute_dtype}; build it with the dtype policy float32")
     shape, out = model.inputs[0].shape, model.outputs[0].shape
     if len(shape) != 4 or shape[3] not in (1, 3):
         raise UsageError(f"{name} takes input of shape {shape}, expected (batch, height, width, 1 or 3)")

@@ -1,4 +1,4 @@
-"""Three repairs of tf2onnx 1.17."""
+"""Four repairs of tf2onnx 1.17."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import gc
 @functools.cache
 def apply() -> None:
     """Put the repairs in place; conversions of this process have them from then on."""
-    from tf2onnx import tfonnx
+    import numpy as np
+    from tf2onnx import tfonnx, utils
+    from tf2onnx.handler import tf_op
     from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
     from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
@@ -33,6 +35,17 @@ def apply() -> None:
         # then computed twice, and with a scalar for a bias, which no quantizer takes. ONNX Runtime
         # joins them well when the file is simplified.
         return nodes
+
+    @tf_op("Erfc")
+    class Erfc:
+        # Exact GELU in TensorFlow. The original leaves the op as it is, which ONNX has not.
+        @classmethod
+        def version_9(cls, ctx, node, **_):
+            one = ctx.make_const(utils.make_name("one"), np.float32(1)).output[0]
+            erf = ctx.make_node("Erf", node.input).output[0]
+            shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
+            ctx.remove_node(node.name)
+            ctx.make_node("Sub", [one, erf], outputs=node.output, name=node.name, shapes=[shape], dtypes=[dtype])
 
     GraphOptimizerBase.optimize = collecting
     TransposeOptimizer._add_handler = add_of_scalar

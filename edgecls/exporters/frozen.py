@@ -52,7 +52,7 @@ def freeze(model: keras.Model) -> tuple[Frozen, Callable[[np.ndarray], np.ndarra
         return np.asarray(concrete(tf.constant(picture)))
 
     if graph.library.function:  # a restored model brings compiled functions: only TensorFlow can inline those
-        return _without_constants(*_inlined(concrete), shape, output_shape), run
+        return _without_constants(_inlined(concrete), shape, output_shape), run
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     captured = {
         placeholder.op.name: variables[id(resource)].numpy() for resource, placeholder in concrete.graph.captures
@@ -68,14 +68,13 @@ def freeze(model: keras.Model) -> tuple[Frozen, Callable[[np.ndarray], np.ndarra
 
 
 def _inlined(concrete):
-    """(graph, name of its output node) of a concrete function that calls others."""
+    """The graph of a concrete function that calls others, its variables constants."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    constant = convert_variables_to_constants_v2(concrete)
-    return constant.graph.as_graph_def(), constant.outputs[0].op.name
+    return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
 
 
-def _without_constants(graph, output, input_shape, output_shape) -> Frozen:
+def _without_constants(graph, input_shape, output_shape) -> Frozen:
     import tensorflow as tf
 
     frozen, weights = tf.compat.v1.GraphDef(versions=graph.versions), {}
@@ -86,9 +85,6 @@ def _without_constants(graph, output, input_shape, output_shape) -> Frozen:
             _add_placeholder(frozen, node.name, value)
         else:
             frozen.node.add().CopyFrom(node)
-    if output != OUTPUT:
-        end = frozen.node.add(name=OUTPUT, op="Identity", input=[output])
-        end.attr["T"].type = tf.float32.as_datatype_enum
     return Frozen(frozen, weights, input_shape, output_shape)
 
 
