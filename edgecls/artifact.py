@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -153,19 +154,26 @@ def read_manifest(path: Path) -> Manifest:
     """Strict: an unknown, missing or ill-typed field is an error. Raises BadFile."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record.get("schema") != SCHEMA:
+        if _checked(dict, record).get("schema") != SCHEMA:
             raise ValueError(f"schema {record.get('schema')!r} is not {SCHEMA}; use the edgecls that wrote it")
         return decode(Manifest, record)
-    except (ValueError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise BadFile(f"{path.name} is not a manifest: {error}") from error
 
 
 def publish(staged: Path, target: Path, manifest: Manifest) -> Artifact:
-    """Move a finished file into place and write its manifest, each atomically, manifest last."""
-    os.replace(staged, target)
-    with writing(manifest_path(target)) as file:
-        json.dump(dataclasses.asdict(manifest), file, indent=1)
+    """Move a finished file and its manifest into place, each at once, the manifest last.
+
+    `staged` is on the same disk. All is written before anything is moved: a disk that is full
+    leaves what was there before.
+    """
+    with writing(manifest_path(staged)) as file:
+        json.dump(dataclasses.asdict(manifest), file, indent=1, allow_nan=False)
         file.write("\n")
+    with open(staged, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(staged, target)
+    os.replace(manifest_path(staged), manifest_path(target))
     return Artifact(target, manifest)
 
 
@@ -183,16 +191,17 @@ def writing(target: Path) -> Iterator[Any]:
         partial.unlink(missing_ok=True)
 
 
-def writable_folder(path: Path, option: str = "--out") -> Path:
-    """`path`, made if need be. Raises UsageError that names `option` where nothing can be written."""
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Raise UsageError that names `option` where no file can be written in `folder`.
+
+    The folder need not exist, and is not made.
+    """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
     except OSError as error:
-        raise UsageError(f"cannot write to {str(path)!r}: {error.strerror}; choose another with {option}") from error
-    return path
+        raise UsageError(f"cannot write to {str(folder)!r}: {error.strerror}; choose another with {option}") from error
 
 
 def sha256(path: Path) -> str:
@@ -203,25 +212,36 @@ def sha256(path: Path) -> str:
 def decode(kind, value):
     """`value` from JSON as the annotated type `kind`, strictly.
 
-    Raises TypeError, ValueError or AttributeError where it is anything else.
+    Raises TypeError or ValueError where it is anything else.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         (kind,) = [a for a in arguments if a is not type(None)]
         return decode(kind, value)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ValueError(f"expected one of {', '.join(map(str, arguments))}, got {value!r}")
+        return value
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
+        for name in sorted(set(hints) ^ set(_checked(dict, value))):
+            raise ValueError(f"{'no' if name in hints else 'unknown'} field {name!r}")
         return kind(**{name: decode(hints[name], item) for name, item in value.items()})
     if origin is tuple:
-        return tuple(decode(arguments[0], item) for item in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        kinds = [arguments[0]] * len(_checked(list, value)) if arguments[-1] is ... else arguments
+        return tuple(decode(kind, item) for kind, item in zip(kinds, value, strict=True))
+    if origin is Mapping:
+        return {decode(arguments[0], key): decode(arguments[1], item) for key, item in _checked(dict, value).items()}
+    if kind is float and type(value) is int:
         return float(value)
-    plain = origin or kind
-    if plain in (str, int, float, bool) and (not isinstance(value, plain) or isinstance(value, bool) != (plain is bool)):
-        raise TypeError(f"expected {plain.__name__}, got {value!r}")
+    return _checked(kind, value)
+
+
+def _checked(kind, value):
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
     return value

@@ -9,6 +9,7 @@ Whatever libraries print, on either stream, goes to the log.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -25,7 +26,8 @@ from typing import Any
 from edgecls import errors
 
 _POLL_SECONDS = 0.1
-_live: set[subprocess.Popen] = set()
+#: What the system says of a disk that takes no more; libraries wrap it in errors of their own.
+_DISK_FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,17 @@ def run(
     job: Mapping[str, Any],
     *,
     memory_cap: int | None = None,
+    stop: threading.Event | None = None,
+    verbose: bool = False,
     on_event: Callable[[Any], None] = lambda event: None,
 ) -> Outcome:
     """Call `function` ("package.module:name") with `job` as keyword arguments in a child process.
 
     job and result are JSON values. The function gets one more argument, `emit`, to send events.
-    memory_cap: bytes of resident memory at which the child is stopped.
-    Raises what the child raised where it is an EdgeclsError, ChildFailed otherwise.
+    memory_cap: bytes of resident memory at which the child is killed. stop: once it is set, too.
+    verbose: what is printed goes to this process's standard error, not to the log.
+    Raises what the child raised where it is an EdgeclsError, WorkFailed for a full disk,
+    ChildFailed otherwise.
     """
     start = time.monotonic()
     with tempfile.TemporaryFile() as log_file:
@@ -59,13 +65,12 @@ def run(
             [sys.executable, "-P", "-m", "edgecls.process", function],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log_file,
+            stderr=None if verbose else log_file,
             env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONHASHSEED": "0"},
             encoding="utf-8",
         )
-        _live.add(child)
-        watch = _MemoryWatch(child, memory_cap)
         answer: dict[str, Any] = {}
+        watch = _Watch(child, memory_cap, stop)
         try:
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.write(json.dumps(dict(job)) + "\n")
@@ -81,8 +86,7 @@ def run(
             if child.poll() is None:
                 child.kill()
                 child.wait()
-            _live.discard(child)
-            watch.stop()
+            watch.end()
             for pipe in (child.stdin, child.stdout):
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -90,42 +94,38 @@ def run(
             log = log_file.read().decode(errors="replace")
     if "result" in answer:
         return Outcome(answer["result"], answer["peak_memory"], time.monotonic() - start, log)
-    raise _failure(function, answer, child.returncode, watch, log)
-
-
-def stop_all() -> None:
-    """Kill every child that is still running."""
-    for child in list(_live):
-        child.kill()
-
-
-def _failure(function, answer, returncode, watch, log) -> errors.EdgeclsError:
     work = function.rpartition(".")[2].replace(":", ".")
-    if watch.exceeded:
-        cap = watch.cap / 1e9
-        return errors.ChildFailed(f"{work} passed its memory cap of {cap:.1f} GB and was stopped", log)
-    if "error" not in answer:
-        cause = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
-        hint = "; the system may have run out of memory" if returncode == -signal.SIGKILL else ""
-        return errors.ChildFailed(f"{work} died with {cause}{hint}", log)
-    kind, message = answer["error"]["type"], answer["error"]["message"]
-    known = getattr(errors, kind, None)
-    if known is None:
-        return errors.ChildFailed(f"{work} failed: {kind}: {message}", log)
-    error = known.__new__(known)  # some of the tree build their message from parts
-    Exception.__init__(error, message)
-    error.log = log
-    return error
+    if watch.reason:
+        raise errors.ChildFailed(f"{work} {watch.reason}", log)
+    raise _died(work, child.returncode, log) if "error" not in answer else _failed(work, **answer["error"], log=log)
 
 
-class _MemoryWatch(threading.Thread):
-    """Kills a child that passes `cap` bytes of resident memory."""
+def _died(work, returncode, log) -> errors.ChildFailed:
+    cause = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+    hint = "; the system may have run out of memory" if returncode == -signal.SIGKILL else ""
+    return errors.ChildFailed(f"{work} died with {cause}{hint}", log)
 
-    def __init__(self, child, cap):
+
+def _failed(work, type, message, log) -> errors.EdgeclsError:
+    known = getattr(errors, type, None)
+    if known is not None:
+        error = known.__new__(known)  # some of the tree build their message from parts
+        Exception.__init__(error, message)
+        return error
+    for full in _DISK_FULL:
+        if full in message:
+            return errors.WorkFailed(f"{work} cannot write: {full}; make room on the disk")
+    return errors.ChildFailed(f"{work} failed: {type}: {message}", log)
+
+
+class _Watch(threading.Thread):
+    """Kills a child that passes `cap` bytes of resident memory, or when `stop` is set."""
+
+    def __init__(self, child, cap, stop):
         super().__init__(daemon=True)
-        self.child, self.cap, self.exceeded = child, cap, False
-        self._done = threading.Event()
-        if cap is not None:
+        self.child, self.cap, self.stop, self.reason = child, cap, stop, None
+        self._ended = threading.Event()
+        if cap is not None or stop is not None:
             self.start()
 
     def run(self):
@@ -133,14 +133,17 @@ class _MemoryWatch(threading.Thread):
 
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self.child.pid)
-            while not self._done.wait(_POLL_SECONDS):
-                if process.memory_info().rss > self.cap:
-                    self.exceeded = True
+            while not self._ended.wait(_POLL_SECONDS):
+                if self.stop is not None and self.stop.is_set():
+                    self.reason = "was stopped"
+                elif self.cap is not None and process.memory_info().rss > self.cap:
+                    self.reason = f"passed its memory cap of {self.cap / 1e9:.1f} GB and was stopped"
+                if self.reason:
                     self.child.kill()
                     return
 
-    def stop(self):
-        self._done.set()
+    def end(self):
+        self._ended.set()
 
 
 def peak_memory() -> int:

@@ -99,6 +99,11 @@ def get(name: str) -> ModelSpec:
     raise UnknownName("architecture", name, [known for known in named if ("." in known) == bool(source)])
 
 
+def shortest_name(spec: ModelSpec) -> str:
+    """What names the row and no other: the bare name of the first row that has it, else the key."""
+    return spec.name if get(spec.name) is spec else spec.key
+
+
 def select(
     patterns: Iterable[str] = (),
     *,

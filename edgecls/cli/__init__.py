@@ -12,8 +12,13 @@ import typer.core
 import typer.main
 from typer.exceptions import TyperException
 
-from edgecls import __version__, process
-from edgecls.errors import EdgeclsError
+from edgecls import __version__
+from edgecls.errors import ChildFailed, EdgeclsError
+
+#: Exit code after Ctrl-C, as shells have it.
+_INTERRUPTED = 128 + signal.SIGINT
+#: Lines shown of the log of a child that failed.
+_LOG_LINES = 20
 
 #: Command -> the module that has it, and its line in `edgecls --help`.
 _COMMANDS = {
@@ -67,23 +72,32 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         code = app(standalone_mode=False)
-    except (EdgeclsError, TyperException) as error:
-        _say(str(error) if isinstance(error, EdgeclsError) else _usage(error))
+    except EdgeclsError as error:
+        _say(str(error))
+        if isinstance(error, ChildFailed):
+            _show_end(error.log)
         code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted")
-        code = 130
+    except TyperException as error:
+        _say(" ".join(error.format_message().split()))
+        code = error.exit_code
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    finally:
-        process.stop_all()
+    except OSError as error:  # a disk that is full or gone
+        _say(": ".join(filter(None, [error.filename, error.strerror or str(error)])))
+        code = 1
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:  # which is also what Typer makes of a KeyboardInterrupt
+        _say("interrupted")
     sys.exit(code or 0)
-
-
-def _usage(error: TyperException) -> str:
-    return " ".join(error.format_message().split())
 
 
 def _say(message: str) -> None:
     print(f"edgecls: {message}", file=sys.stderr)
+
+
+def _show_end(log: str) -> None:
+    """The last of what a child printed before it failed for a reason of its own."""
+    for line in log.splitlines()[-_LOG_LINES:]:
+        print(f"  {line}", file=sys.stderr)

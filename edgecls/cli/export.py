@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 import threading
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgecls import artifact
+from edgecls.cli.words import words
 from edgecls.errors import Disagreement
 from edgecls.exporters import calibration as calibrations
 from edgecls.exporters.recipe import FORMATS, IO_TYPES
@@ -65,6 +67,7 @@ def export(
         artifact.FOLDER
     ),
     force: Annotated[bool, typer.Option("--force", help="Make files again that are up to date.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what converters print.")] = False,
 ) -> None:
     """Make .tflite and .onnx files, each checked against the model it was made from.
 
@@ -73,11 +76,11 @@ def export(
     from edgecls.verbs import export as verb  # has numpy, which --help need not wait for
 
     done: list[tuple[artifact.Artifact, bool]] = []
-    with _Progress() as progress:
+    with _Progress(shown=sys.stderr.isatty() and not verbose) as progress:
         try:
             verb.export(
                 targets,
-                formats=format.split(",") if format else None,
+                formats=words(format),
                 precisions=["fp32", *["fp16"] * fp16, *["int8"] * int8],
                 weights=weights,
                 calibration=calibration,
@@ -89,6 +92,7 @@ def export(
                 io=io,
                 seed=seed,
                 force=force,
+                verbose=verbose,
                 on_stage=progress.show,
                 on_note=progress.note,
                 on_artifact=lambda made, was_made: done.append((made, was_made)),
@@ -99,15 +103,23 @@ def export(
     wrong = [made.path.name for made, _ in done if not made.manifest.agreement.passed]
     if wrong:
         raise Disagreement(f"{', '.join(wrong)}: does not agree with the float model; see `notes` in its manifest")
-    print(f"next: {_next(targets, done, out)}", file=sys.stderr)
+    print(f"next: {_next([made for made, _ in done], out)}", file=sys.stderr)
 
 
-def _next(targets, done, out):
-    names = list(dict.fromkeys(made.manifest.model.name for made, _ in done if made.manifest.model.source != "file"))
-    if len(names) != len(set(targets)):
-        return shlex.join(["edgecls", "profile", *(str(made.path) for made, _ in done)])
-    where = [] if out == Path(artifact.FOLDER) else ["--artifacts", str(out)]
-    return shlex.join(["edgecls", "profile", *targets, *where])
+def _next(done, out):
+    """Architectures go by name where all is there that `profile` measures of them."""
+    from edgecls.verbs.profile import DEFAULT_PRECISIONS
+
+    named, where = [], []
+    for folder in dict.fromkeys(made.path.parent for made in done):
+        files = [made for made in done if made.path.parent == folder]
+        made = {(one.manifest.format, one.manifest.precision) for one in files}
+        if files[0].manifest.model.source != "file" and made >= set(product(FORMATS, DEFAULT_PRECISIONS)):
+            named.append(folder.name)
+            where = [] if out == Path(artifact.FOLDER) else ["--artifacts", str(out)]
+        else:
+            named += [str(one.path) for one in files]
+    return shlex.join(["edgecls", "profile", *named, *where])
 
 
 def _report(done):
@@ -138,9 +150,9 @@ def _row(done, made, was_made):
 
 
 class _Progress:
-    """One line per model and format on a terminal; nothing but notes in a pipe."""
+    """One line per model and format where it is `shown`; notes in any case."""
 
-    def __init__(self):
+    def __init__(self, *, shown):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -152,7 +164,7 @@ class _Progress:
             TimeElapsedColumn(),
             console=Console(stderr=True, soft_wrap=True),
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=not shown,
         )
         self._tasks: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()

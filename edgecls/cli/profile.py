@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgecls import artifact, reports
+from edgecls.cli.words import words
 from edgecls.errors import UnknownName, UsageError
 from edgecls.profiling import Settings
 from edgecls.runtimes import RUNTIMES
@@ -72,8 +73,8 @@ def profile(
         task = progress.add_task("", total=None)
         profiles = verb.profile(
             targets or (),
-            runtimes=_words(runtime),
-            precisions=_words(precision),
+            runtimes=words(runtime),
+            precisions=words(precision),
             threads=threads,
             runs=runs,
             min_seconds=min_seconds,
@@ -107,13 +108,4 @@ def _format(format: str | None, out: Path | None) -> str:
 def _check_writable(out: Path) -> None:
     if out.is_dir() or not out.parent.is_dir():
         raise UsageError(f"--out must be a file in a folder that exists, got {str(out)!r}")
-    artifact.writable_folder(out.parent)
-
-
-def _words(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise UsageError(f"expected names with commas between them, got {text!r}")
-    return words
+    artifact.check_writable(out.parent)

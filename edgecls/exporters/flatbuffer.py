@@ -12,8 +12,6 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgecls.errors import UsageError
-
 SIGNATURE = "serving_default"
 INPUT, OUTPUT = "image", "logits"
 
@@ -56,21 +54,6 @@ def write(model: schema.ModelT, path: Path) -> None:
     builder.Finish(model.Pack(builder), b"TFL3")
     with open(path, "wb") as file:
         file.write(memoryview(builder.Bytes)[builder.Head() :])
-
-
-def check_classifier(model: schema.ModelT, name: str) -> tuple[int, int]:
-    """(input size, classes) of a float classifier with a batch of 1. Raises UsageError for another."""
-    graph = model.subgraphs[0]
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        ends = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        raise UsageError(f"{name} has {ends}; a classifier has one of each")
-    source, sink = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    if {source.type, sink.type} != {schema.TensorType.FLOAT32}:
-        raise UsageError(f"{name} is quantized already; give the float model it was made from")
-    shape, out = [int(n) for n in source.shape], [int(n) for n in sink.shape]
-    if len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] not in (1, 3):
-        raise UsageError(f"{name} takes input of shape {shape}, expected (1, size, size, 1 or 3)")
-    return shape[1], out[-1]
 
 
 def sign(model: schema.ModelT) -> None:

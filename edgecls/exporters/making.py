@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecls import builder, keras_file, layers
-from edgecls.errors import WorkFailed
+from edgecls.errors import UncountableOp, WorkFailed
 from edgecls.exporters import calibration, frozen
 
 #: Names of what is left in the work folder.
@@ -48,21 +48,34 @@ def make(
     if not np.isfinite(logits).all():
         raise WorkFailed("the float model gives logits that are not finite; its weights are damaged")
     np.save(folder / REFERENCE, logits)
-    return {"model": _facts(model), "pictures": pictures}
+    return {"model": _facts(model, ours=row is not None), "pictures": pictures}
 
 
-def _facts(model):
-    params, macs = layers.count(model)
-    return {
+def _facts(model, ours):
+    """What a manifest wants to know of the model; of one with layers of the user's own without counts."""
+    _, height, width, channels = model.input_shape
+    facts = {
         "classes": model.output_shape[-1],
-        "input_size": model.input_shape[1:3],
-        "params": params,
-        "folded_params": layers.folded_params(model),
-        "macs": macs,
+        "input_size": (height, width),
+        "channels": channels,
+        "layout": "NHWC",
     }
+    try:
+        params, macs = layers.count(model)
+        return facts | {"params": params, "folded_params": layers.folded_params(model), "macs": macs}
+    except UncountableOp:
+        if ours:
+            raise
+        return facts
 
 
-def pictures(plan: dict[str, Any], size: int, channels: int, work: str, emit) -> dict[str, Any]:
+def pictures(plan: dict[str, Any], size: int, channels: int, layout: str, work: str, emit) -> dict[str, Any]:
     """Child process: the pictures alone, where the float model is there already."""
-    folder = Path(work)
-    return calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))
+    import numpy as np
+
+    files = [str(Path(work) / name) for name in (CALIBRATION, HELD)]
+    facts = calibration.materialise(plan, size, channels, *files)
+    if layout == "NCHW":
+        for file in files:
+            np.save(file, np.load(file).transpose(0, 1, 4, 2, 3))
+    return facts

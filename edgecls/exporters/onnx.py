@@ -9,9 +9,12 @@ from pathlib import Path
 from edgecls.errors import BadFile, UsageError, WorkFailed
 from edgecls.exporters import frozen as frozen_model
 from edgecls.exporters.frozen import INPUT, OUTPUT
+from edgecls.exporters.source import picture_facts
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
 OPSET = 17
+#: The first that has scales per channel.
+_PER_CHANNEL_OPSET = 13
 
 _WAIT_SECONDS = 0.05
 
@@ -62,7 +65,8 @@ def _save_with(kernels, proto, path):
 def adopt(source: str, target: str, emit) -> dict:
     """Child process: write a float .onnx of the user's as one of ours: batch 1, names, simplified.
 
-    Returns what is known of the model. Raises BadFile, UsageError for one that is not a float classifier.
+    Returns the model's facts, as `making.make` has them. Raises BadFile, UsageError for one that is
+    not a float classifier.
     """
     import onnx
 
@@ -73,13 +77,15 @@ def adopt(source: str, target: str, emit) -> dict:
     except Exception as error:  # whatever protobuf or the checker says of a damaged file
         reason = str(error).strip().split("\n")[0]
         raise BadFile(f"{name} is not a valid .onnx file: {reason}") from error
-    size, classes = _check_classifier(model, name)
+    facts = _facts(model, name)
+    if any(entry.domain == "" and entry.version < _PER_CHANNEL_OPSET for entry in model.opset_import):
+        model = onnx.version_converter.convert_version(model, OPSET)
     _rename(model.graph, {model.graph.output[0].name: OUTPUT, _inputs(model)[0].name: INPUT})
     raw = Path(target).with_suffix(".raw.onnx")
     onnx.save(model, raw)
     simplify(raw, Path(target))
     raw.unlink()
-    return {"classes": classes, "input_size": (size, size), "params": None, "folded_params": None, "macs": None}
+    return facts
 
 
 def _inputs(model):
@@ -88,8 +94,8 @@ def _inputs(model):
     return [value for value in model.graph.input if value.name not in weights]
 
 
-def _check_classifier(model, name):
-    """(input size, classes); the batch of the picture is set to 1."""
+def _facts(model, name):
+    """Sets the batch of the picture to 1."""
     import onnx
 
     if {"QuantizeLinear", "DequantizeLinear", "QLinearConv"} & {node.op_type for node in model.graph.node}:
@@ -101,18 +107,15 @@ def _check_classifier(model, name):
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         raise UsageError(f"{name} does not take float32 pictures")
     dims = tensor.shape.dim
-    if len(dims) == 4:
+    if dims and not dims[0].dim_value:
         dims[0].dim_value = 1
-    shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
-    squares = [shape[i] for i in (1, 2) if shape[3:] in ([1], [3])] or [shape[i] for i in (2, 3) if shape[1:2] in ([1], [3])]
-    if len(squares) != 2 or squares[0] != squares[1] or not isinstance(squares[0], int):
-        raise UsageError(f"{name} takes input of shape {shape}, expected a fixed square of 1 or 3 channels")
+    picture = picture_facts([dim.dim_value or dim.dim_param or "?" for dim in dims], name)
     del model.graph.value_info[:]  # for the batch it had
     inferred = onnx.shape_inference.infer_shapes(model)
     out = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
     if not out or not out[-1]:
         raise UsageError(f"{name} gives output of unknown size; a classifier has a fixed number of classes")
-    return squares[0], out[-1]
+    return {"classes": out[-1], **picture}
 
 
 def _rename(graph, names):
@@ -181,8 +184,11 @@ def quantize(
 
     if precision == "fp16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
-        onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+        model = OnnxModel(convert_float_to_float16(onnx.load(source), keep_io_types=True))
+        model.topological_sort()  # the casts at the ends were added after all else
+        onnx.save(model.model, target)
         return None
     _static_int8(source, target, np.load(calibration, mmap_mode="r"), input_range, emit)
     if io != "uint8":

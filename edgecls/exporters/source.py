@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgecls import artifact, builder, keras_file, registry
 from edgecls.errors import BadFile, UnknownName, UsageError
@@ -92,22 +93,39 @@ def resolve(
 def _row(spec, weights, classes, input_size, preprocess, seed):
     if preprocess is not None:
         raise UsageError(f"--preprocess is for model files; {spec.key} has its own")
+    classes = spec.classes if classes is None else classes
     size = spec.input_size if input_size is None else input_size
-    builder.check_sizes(spec, classes=spec.classes if classes is None else classes, input_size=size)
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, got {seed}")
+    builder.check_sizes(spec, classes=classes, input_size=size)
     path = None if str(weights) == "random" else Path(weights)
     if path is not None and not path.is_file():
         raise BadFile(f"no weights file {str(weights)!r}; give a .safetensors, .keras or .h5 file, or `random`")
     return Source(
         kind="row",
-        name=spec.name if registry.get(spec.name) is spec else spec.key,
+        name=registry.shortest_name(spec),
         digest=_digest(path) if path else f"random {seed}",
         preprocess=spec.preprocess.at(size),
         spec=spec,
         path=path,
         classes=classes,
-        input_size=input_size,
+        input_size=size,
         seed=seed,
     )
+
+
+def picture_facts(shape: Sequence[int | str], name: str) -> dict[str, Any]:
+    """Input size, channels and layout of the file `name`, whose input has `shape`; of an open
+    dimension a word or a negative number.
+
+    Raises UsageError where that is not one square picture.
+    """
+    if len(shape) == 4 and shape[0] == 1:
+        for layout, (height, width, channels) in {"NHWC": shape[1:], "NCHW": [*shape[2:], shape[1]]}.items():
+            if channels in (1, 3) and height == width and isinstance(height, int) and height > 0:
+                return {"input_size": (height, width), "channels": channels, "layout": layout}
+    shown = ", ".join(map(str, shape))
+    raise UsageError(f"{name} takes input of shape ({shown}), expected one square picture of 1 or 3 channels")
 
 
 def parse_preprocess(text: str | None) -> Preprocess | None:

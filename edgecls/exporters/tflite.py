@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from edgecls.errors import BadFile, WorkFailed
+from edgecls.errors import BadFile, UsageError, WorkFailed
 from edgecls.exporters import flatbuffer
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
+from edgecls.exporters.source import picture_facts
 
 
 def convert(frozen: Frozen, path: Path) -> None:
     """Write the float model. TFLite builtins only."""
     import tensorflow as tf
     from tensorflow.lite.python.convert import convert_graphdef
+    from tensorflow.lite.python.convert_phase import ConverterError
 
     # The step inside of TFLiteConverter that converts; what that does around it, freezing and
     # folding once more, takes ten times as long and twice the memory.
-    data = convert_graphdef(
-        with_constants(frozen),
-        input_tensors=[_End(INPUT, tf.TensorShape(frozen.input_shape), tf.float32)],
-        output_tensors=[_End(OUTPUT, tf.TensorShape(frozen.output_shape), tf.float32)],
-        enable_mlir_converter=True,
-    )
+    try:
+        data = convert_graphdef(
+            with_constants(frozen),
+            input_tensors=[_End(INPUT, tf.TensorShape(frozen.input_shape), tf.float32)],
+            output_tensors=[_End(OUTPUT, tf.TensorShape(frozen.output_shape), tf.float32)],
+            enable_mlir_converter=True,
+        )
+    except ConverterError as error:
+        unknown = dict.fromkeys(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error)))
+        if not unknown:
+            raise
+        raise WorkFailed(f"TFLite has no op for TensorFlow's {', '.join(unknown)}; replace it in the model") from error
     model = flatbuffer.unpack(data)
     flatbuffer.sign(model)
     flatbuffer.write(model, path)
@@ -105,14 +114,35 @@ def _static_int8(source, pictures, input_range, emit) -> bytes:
 def adopt(source: str, target: str, emit) -> dict:
     """Child process: write a float .tflite of the user's as one of ours, names and signature added.
 
-    Returns what is known of the model. Raises BadFile, UsageError for one that is not a float classifier.
+    Returns the model's facts, as `making.make` has them. Raises BadFile, UsageError for one that is
+    not a float classifier.
     """
     name = Path(source).name
     try:
         model = flatbuffer.unpack(Path(source).read_bytes())
     except Exception as error:  # damaged flatbuffers make their reader raise anything
         raise BadFile(f"{name} is not a .tflite file") from error
-    size, classes = flatbuffer.check_classifier(model, name)
+    facts = _facts(model, name)
+    for tensor in model.subgraphs[0].tensors:
+        tensor.shapeSignature = None  # an open batch is 1 from here on
     flatbuffer.sign(model)
     flatbuffer.write(model, Path(target))
-    return {"classes": classes, "input_size": (size, size), "params": None, "folded_params": None, "macs": None}
+    return facts
+
+
+def _facts(model, name):
+    graph = model.subgraphs[0]
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        ends = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        raise UsageError(f"{name} has {ends}; a classifier has one of each")
+    if {tensor.type for tensor in graph.tensors} & _narrow_types():
+        raise UsageError(f"{name} is quantized already; give the float32 model it was made from")
+    source, sink = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    _, *sizes = source.shape if source.shapeSignature is None else source.shapeSignature
+    return {"classes": int(sink.shape[-1]), **picture_facts([int(source.shape[0]), *map(int, sizes)], name)}
+
+
+def _narrow_types():
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    return {TensorType.FLOAT16, TensorType.INT16, TensorType.INT8, TensorType.UINT8, TensorType.INT4}

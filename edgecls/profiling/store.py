@@ -74,6 +74,7 @@ class Store:
             measured = [p for p in profiles if p.run == unfinished["run"] and p.error is None]
             return Run(unfinished["run"], tuple(measured), tuple(notes))
         run = Run(uuid.uuid4().hex)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with artifact.writing(self._state) as file:
             json.dump({"plan": plan, "run": run.name}, file)
         return run

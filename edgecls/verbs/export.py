@@ -6,12 +6,12 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from edgecls import artifact
 from edgecls.artifact import Artifact
-from edgecls.errors import BadFile, EdgeclsError, UnknownName, UsageError
+from edgecls.errors import BadFile, EdgeclsError, UnknownName, UsageError, WorkFailed
 from edgecls.exporters import calibration as calibrations
 from edgecls.exporters import source as sources
 from edgecls.exporters.recipe import FORMATS, PRECISIONS, Recipe, recipe_for
@@ -34,8 +34,8 @@ _MAKING_FILES = (
 def export(
     targets: str | Path | Iterable[str | Path],
     *,
-    formats: Sequence[str] | None = None,
-    precisions: Sequence[str] = ("fp32",),
+    formats: str | Iterable[str] | None = None,
+    precisions: str | Iterable[str] = "fp32",
     weights: str | Path = "random",
     calibration: str | Path = calibrations.SYNTHETIC,
     samples: int | None = None,
@@ -46,6 +46,7 @@ def export(
     io: str | None = None,
     seed: int = 0,
     force: bool = False,
+    verbose: bool = False,
     on_stage: Callable[[Stage], None] = lambda stage: None,
     on_note: Callable[[str], None] = lambda note: None,
     on_artifact: Callable[[Artifact, bool], None] = lambda artifact, made: None,
@@ -61,6 +62,7 @@ def export(
     preprocess: for model files, "tf", "torch", "caffe", "unit", "none" or "like:NAME".
     io: type of an int8 graph's ends, "uint8", "int8" or "float32"; the recipe's own by default.
     force: make files again that are up to date.
+    verbose: let converters print on standard error.
     on_stage and on_note are given the progress and what a user must be told, from several threads;
     on_artifact each artifact, and whether it was made or was there, up to date.
 
@@ -69,33 +71,34 @@ def export(
     what was there before is untouched then. An artifact that does not agree with its float model
     is written with `agreement.passed` false.
     """
-    targets = [targets] if isinstance(targets, (str, Path)) else list(targets)
-    chosen = [
-        sources.resolve(
+    formats, precisions = formats and _listed(formats), _listed(precisions)
+    jobs: dict[str, Job] = {}
+    for target in _listed(targets):
+        source = sources.resolve(
             target, weights=weights, classes=classes, input_size=input_size, preprocess=preprocess, seed=seed
         )
-        for target in targets
-    ]
-    jobs = []
-    for source in chosen:
         recipes = _recipes(source, formats, precisions, io)
         plan = calibrations.plan(calibration, preprocess=source.preprocess, samples=samples, seed=seed)
         if source.spec:
             calibrations.check_shape(plan, source.preprocess.crop, source.preprocess.channels)
-        folder = artifact.writable_folder(Path(out) / source.name)
-        jobs.append(Job(source=source, recipes=recipes, io=io, plan=plan, folder=folder))
+        folder = Path(out) / source.name
+        artifact.check_writable(folder)
+        job = Job(source=source, recipes=recipes, io=io, plan=plan, folder=folder, verbose=verbose)
+        if jobs.setdefault(source.name, job) != job:
+            raise UsageError(f"{target} is not the only {source.name}; export one of them to another folder, with --out")
     artifacts, failures = [], []
-    for job in jobs:
+    for job in jobs.values():
         try:
             for exported, made in _run(job, force, on_stage, on_note):
                 artifacts.append(exported)
                 on_artifact(exported, made)
         except EdgeclsError as error:
+            if len(jobs) == 1:
+                raise
+            on_note(f"{job.source.name} failed: {error}")
             failures.append(error)
-            if len(jobs) > 1:
-                on_note(f"{job.source.name} failed: {error}")
     if failures:
-        raise failures[0]
+        raise WorkFailed(f"{len(failures)} of {len(jobs)} exports failed") from failures[0]
     return artifacts
 
 
@@ -107,6 +110,11 @@ def _run(job: Job, force, on_stage, on_note) -> Iterator[tuple[Artifact, bool]]:
     made = make(job, missing, ready, prints, on_stage, on_note) if missing else {}
     for recipe in job.recipes:
         yield (made[recipe], True) if recipe in made else (ready[recipe], False)
+
+
+def _listed(value) -> list:
+    """One or several, each once."""
+    return [value] if isinstance(value, (str, Path)) else list(dict.fromkeys(value))
 
 
 def _recipes(source: Source, formats, precisions, io) -> list[Recipe]:
@@ -130,11 +138,10 @@ def _recipes(source: Source, formats, precisions, io) -> list[Recipe]:
 
 def _up_to_date(path: Path, fingerprint: str) -> Artifact | None:
     try:
-        manifest = artifact.read_manifest(artifact.manifest_path(path))
-        same = manifest.fingerprint == fingerprint and manifest.bytes == path.stat().st_size
-    except (BadFile, OSError):
+        found = artifact.load(path)
+    except BadFile:  # none, or damaged
         return None
-    return Artifact(path, manifest) if same else None
+    return found if found.manifest.fingerprint == fingerprint else None
 
 
 def _fingerprint(job: Job, recipe: Recipe) -> str:

@@ -11,13 +11,15 @@ the user or up to date, its line begins after it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.metadata
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,13 +65,15 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One target and all that is asked for of it. io: as given; None is each recipe's own."""
+    """One target and all that is asked for of it. io: as given; None is each recipe's own;
+    verbose: converters may print."""
 
     source: Source
     recipes: Sequence[Recipe]
     io: str | None
     plan: Plan
     folder: Path
+    verbose: bool
 
     def target(self, recipe: Recipe) -> Path:
         return self.folder / f"{self.source.name}-{recipe.precision}.{recipe.format}"
@@ -115,18 +119,25 @@ def tool_versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _work_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside the target, so that files move into place at once; gone in the end."""
+    """A folder inside the target, so that files move into place at once.
+
+    Gone in the end, and the target too where it was not there before and nothing came of it.
+    """
     import psutil
 
-    for left in folder.glob(".making-*"):  # by a run that was killed
-        if not psutil.pid_exists(int(left.name.removeprefix(".making-"))):
+    for left in folder.glob(".making-*-*"):  # by a run that was killed
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
             shutil.rmtree(left, ignore_errors=True)
-    work = folder / f".making-{os.getpid()}"
-    work.mkdir()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".making-{os.getpid()}-", dir=folder))
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the first that is not empty ends it
+            for path in new:
+                path.rmdir()
 
 
 class _Pipeline:
@@ -138,26 +149,23 @@ class _Pipeline:
         self.memory_cap = int(_CAP * psutil.virtual_memory().available)
         self.converting = [recipe.format for recipe in missing if recipe.precision == "fp32"]
         self.seconds: dict[Recipe, float] = {}
-        self.can_quantize = threading.Event()
+        self.can_quantize, self.stop = threading.Event(), threading.Event()
 
     def run(self) -> dict[Recipe, Artifact]:
         formats = dict.fromkeys(recipe.format for recipe in self.missing)
-        with ThreadPoolExecutor() as pool:
-            made = pool.submit(self._prepare)
-            made.add_done_callback(self._prepared)
-            lines = [pool.submit(self._line, format, made) for format in formats]
+        with ThreadPoolExecutor(1 + len(formats)) as pool:
             try:
-                published = [line.result() for line in lines]
+                made = pool.submit(self._prepare)
+                made.add_done_callback(lambda made: self.can_quantize.set())
+                lines = [pool.submit(self._line, format, made) for format in formats]
+                wait([made, *lines], return_when=FIRST_EXCEPTION)
+                for work in (made, *lines):
+                    if work.done():
+                        work.result()
+                return {recipe: found for line in lines for recipe, found in line.result().items()}
             except BaseException:
-                process.stop_all()
-                made.result()  # where this failed, it is the reason
+                self.stop.set()  # what is still running waits for what will not come
                 raise
-        return {recipe: found for line in published for recipe, found in line.items()}
-
-    def _prepared(self, made: Future) -> None:
-        self.can_quantize.set()
-        if made.exception():
-            process.stop_all()  # what is still running waits for what will not come
 
     def _child(self, function: str, format: str, **job) -> process.Outcome:
         def on_event(event):
@@ -166,7 +174,9 @@ class _Pipeline:
             what = event.get("stage", "calibrate")
             self.on_stage(Stage(self.source.name, format, what, event.get("done", 0), event.get("total", 0)))
 
-        return process.run(function, job, memory_cap=self.memory_cap, on_event=on_event)
+        return process.run(
+            function, job, memory_cap=self.memory_cap, stop=self.stop, verbose=self.job.verbose, on_event=on_event
+        )
 
     def _prepare(self) -> dict[str, Any]:
         """The model's facts and the pictures; from a row or a Keras file also the frozen model and,
@@ -202,21 +212,18 @@ class _Pipeline:
             facts, reference = adopted.result, source.path
         else:
             fp32 = next(found for recipe, found in self.ready.items() if recipe.precision == "fp32")
-            facts, reference = fp32.manifest.model, fp32.path
-            facts = {
-                "classes": facts.classes,
-                "input_size": facts.input_size,
-                "params": facts.params,
-                "folded_params": facts.folded_params,
-                "macs": facts.macs,
+            known, reference = fp32.manifest, fp32.path
+            facts = dataclasses.asdict(known.model) | {
+                "channels": known.input.shape[3 if known.layout == "NHWC" else 1],
+                "layout": known.layout,
             }
-        channels = source.preprocess.channels if source.preprocess else 3
         pictures = self._child(
             "edgecls.exporters.making:pictures",
             "",
             plan=plan,
             size=facts["input_size"][0],
-            channels=channels,
+            channels=facts["channels"],
+            layout=facts["layout"],
             work=str(self.work),
         )
         return {"model": facts, "pictures": pictures.result, "reference": reference}
@@ -289,7 +296,6 @@ class _Pipeline:
         source, pictures, model = self.source, facts["pictures"], facts["model"]
         target = self.job.target(recipe)
         calibration = artifact.decode(CalibrationInfo, pictures["info"]) if recipe.precision == "int8" else None
-        agreement, ends = Agreement(**result["agreement"]), artifact.decode(TensorInfo, result["input"])
         preprocess = source.preprocess and source.preprocess.at(model["input_size"][0])
         manifest = Manifest(
             file=target.name,
@@ -305,18 +311,18 @@ class _Pipeline:
                 tier=str(source.spec.tier) if source.spec else None,
                 classes=model["classes"],
                 input_size=tuple(model["input_size"]),
-                params=model["params"],
+                params=model.get("params"),
                 # Of a file that came as a graph, the graph's own counts are all there is.
-                folded_params=result["params"] if model["folded_params"] is None else model["folded_params"],
-                macs=result["macs"] if model["macs"] is None else model["macs"],
+                folded_params=model.get("folded_params", result["params"]),
+                macs=model.get("macs", result["macs"]),
             ),
             weights=source.weights,
-            input=ends,
+            input=artifact.decode(TensorInfo, result["input"]),
             output=artifact.decode(TensorInfo, result["output"]),
-            layout="NHWC" if ends.shape[-1] in (1, 3) else "NCHW",
+            layout=model["layout"],
             preprocess=preprocess,
             calibration=calibration,
-            agreement=agreement,
+            agreement=artifact.decode(Agreement, result["agreement"]),
             float_ops=tuple(result["float_ops"]) if recipe.precision == "int8" else (),
             notes=tuple(self._notes(recipe, result, pictures)),
             labels=None,
@@ -328,6 +334,7 @@ class _Pipeline:
         return artifact.publish(path, target, manifest)
 
     def _notes(self, recipe, result, pictures) -> Iterator[str]:
+        name = self.job.target(recipe).name
         if not self.source.weights.trained:
             yield f"untrained: random weights of seed {self.source.seed}; size and speed are real, answers are not"
         if recipe.precision == "int8":
@@ -335,6 +342,8 @@ class _Pipeline:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
             yield from pictures["warnings"]
             if result["float_ops"]:
-                yield f"computed in float: {', '.join(result['float_ops'])}"
-        if not result["agreement"]["passed"]:
-            yield f"does not agree with its float model: {result['agreement']['sqnr_db']} dB, at least {recipe.min_sqnr_db} wanted"
+                yield f"{name} computes in float: {', '.join(result['float_ops'])}"
+        agreement = result["agreement"]
+        if not agreement["passed"]:
+            wanted = f"at least {recipe.min_sqnr_db:g} dB wanted"
+            yield f"{name} does not agree with its float model: {agreement['sqnr_db']:.1f} dB, {wanted}"

@@ -98,7 +98,8 @@ def profile(
     cases = [_given(path, chosen, precisions) for path in files]
     needed = chosen if names else [runtime_table.for_file(path) for path in files]
     versions = {runtime.name: runtime.version for runtime in needed}
-    folder = artifact.writable_folder(Path(artifacts), "--artifacts")
+    folder = Path(artifacts)
+    artifact.check_writable(folder, "--artifacts")
     precisions = precisions or DEFAULT_PRECISIONS
     total = len(cases) + len(names) * (1 + len(chosen) * len(precisions))
     for number, name in enumerate(names):
@@ -143,9 +144,8 @@ def _sort_out(targets: Iterable[str | Path]) -> tuple[list[str], list[Path]]:
         if path.is_file() or path.suffix.lower() in runtime_table.SUFFIXES:
             files.append(path)
         else:
-            registry.get(str(target))
-            names.append(str(target))
-    return names, files
+            names.append(registry.shortest_name(registry.get(str(target))))
+    return list(dict.fromkeys(names)), files
 
 
 def _given(path: Path, chosen: Sequence[Runtime], precisions: Sequence[str] | None) -> _Case:
