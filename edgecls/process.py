@@ -97,16 +97,16 @@ def run(
     work = function.rpartition(".")[2].replace(":", ".")
     if watch.reason:
         raise errors.ChildFailed(f"{work} {watch.reason}", log)
-    raise _died(work, child.returncode, log) if "error" not in answer else _failed(work, **answer["error"], log=log)
+    if "error" in answer:
+        raise _raised(work, **answer["error"], log=log)
+    code = child.returncode
+    cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+    hint = "; the system may have run out of memory" if code == -signal.SIGKILL else ""
+    raise errors.ChildFailed(f"{work} died with {cause}{hint}", log)
 
 
-def _died(work, returncode, log) -> errors.ChildFailed:
-    cause = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
-    hint = "; the system may have run out of memory" if returncode == -signal.SIGKILL else ""
-    return errors.ChildFailed(f"{work} died with {cause}{hint}", log)
-
-
-def _failed(work, type, message, log) -> errors.EdgeclsError:
+def _raised(work, type, message, log) -> errors.EdgeclsError:
+    """What the child raised, as this process raises it."""
     known = getattr(errors, type, None)
     if known is not None:
         error = known.__new__(known)  # some of the tree build their message from parts
