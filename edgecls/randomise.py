@@ -40,9 +40,9 @@ def randomise(model: keras.Model, preprocess: Preprocess, *, seed: int = 0) -> N
 
     Kernels are He-normal (He et al. 2015, equation 10), each drawn by a generator of its own; those
     that no batch norm follows are then scaled to an output of root mean square 1 (Mishkin and Matas
-    2016), `GATE_RMS` before a sigmoid. Biases and offsets are small, not 0, so that an exporter that
-    loses one is found out; `OFFSET` is added before activations. Scales are 1. Moving statistics are
-    those of each batch norm's input over `PICTURES` synthetic pictures, `preprocess`ed at the
+    2016), `GATE_RMS` before a sigmoid. Biases and offsets are small, not 0, scales near 1, not 1, so that
+    an exporter that loses one is found out; `OFFSET` is added before activations. Moving statistics
+    are those of each batch norm's input over `PICTURES` synthetic pictures, `preprocess`ed at the
     model's input size. Over the same pictures each class's logit has mean 0 (nearly so where the
     classifier has no bias) and standard deviation `LOGIT_STD`.
     Raises WorkFailed, naming the layer, where a variable has no rule.
@@ -71,6 +71,10 @@ def _ones(rng, shape):
 
 def _small(rng, shape):
     return 0.02 * rng.standard_normal(shape, np.float32)
+
+
+def _near_one(rng, shape):
+    return 1 + _small(rng, shape)
 
 
 def _he(rng, shape):
@@ -106,8 +110,8 @@ _RULES = {
     "Conv2D": {"kernel": _he, "bias": _small},
     "DepthwiseConv2D": {"kernel": _he_depthwise, "bias": _small},
     "Dense": {"kernel": _he, "bias": _small},
-    "BatchNormalization": {"gamma": _ones, "beta": _small, "moving_mean": _zeros, "moving_variance": _ones},
-    "LayerNormalization": {"gamma": _ones, "beta": _small},
+    "BatchNormalization": {"gamma": _near_one, "beta": _small, "moving_mean": _zeros, "moving_variance": _ones},
+    "LayerNormalization": {"gamma": _near_one, "beta": _small},
     "ClassToken": {"token": _small},
     "PositionEmbedding": {"table": _small},
     "RelativePositionBias": {"table": _small},

@@ -161,8 +161,8 @@ def test_statistics_are_exact_on_the_pictures_they_were_taken_from(monkeypatch):
     np.testing.assert_allclose(got["last"].mean((0, 1, 2)), last.beta, atol=1e-4)
     assert first.beta.numpy().mean() == pytest.approx(OFFSET, abs=0.05)  # an activation follows
     assert last.beta.numpy().mean() == pytest.approx(0, abs=0.05)
-    for name in ("first", "last"):
-        np.testing.assert_allclose(got[name].std((0, 1, 2)), 1, atol=1e-3)
+    for name, layer in (("first", first), ("last", last)):
+        np.testing.assert_allclose(got[name].std((0, 1, 2)), layer.gamma, atol=1e-3)
     np.testing.assert_allclose(got["logits"].mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(got["logits"].std(0), LOGIT_STD, rtol=1e-3)
 
