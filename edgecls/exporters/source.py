@@ -61,7 +61,9 @@ def resolve(
     model file.
     """
     path = Path(target)
-    if not (path.exists() or path.suffix.lower() in _KINDS):
+    # Rows of source `keras` have names like those of files; `--out .` makes folders named like rows.
+    is_row = any(str(target) in row.names for row in registry.rows()) and not path.is_file()
+    if is_row or not (path.exists() or path.suffix.lower() in _KINDS):
         return _row(registry.get(str(target)), weights, classes, input_size, preprocess, seed)
     for option, value in (("--classes", classes), ("--input-size", input_size)):
         if value is not None:
