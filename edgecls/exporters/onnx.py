@@ -9,12 +9,13 @@ from pathlib import Path
 from edgecls.errors import BadFile, UsageError, WorkFailed
 from edgecls.exporters import frozen as frozen_model
 from edgecls.exporters.frozen import INPUT, OUTPUT
-from edgecls.exporters.source import picture_facts
+from edgecls.exporters.source import graph_facts
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
 OPSET = 17
 #: The first that has scales per channel.
 _PER_CHANNEL_OPSET = 13
+_QUANTIZED_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
 
 _WAIT_SECONDS = 0.05
 
@@ -83,7 +84,11 @@ def adopt(source: str, target: str, emit) -> dict:
     _rename(model.graph, {model.graph.output[0].name: OUTPUT, _inputs(model)[0].name: INPUT})
     raw = Path(target).with_suffix(".raw.onnx")
     onnx.save(model, raw)
-    simplify(raw, Path(target))
+    try:
+        simplify(raw, Path(target))
+    except Exception as error:  # each of ONNX Runtime's is a child of Exception and of nothing else
+        reason = str(error).strip().split("\n")[0].replace(str(raw), name)
+        raise WorkFailed(f"ONNX Runtime refuses {name}: {reason}") from error
     raw.unlink()
     return facts
 
@@ -98,8 +103,10 @@ def _facts(model, name):
     """Sets the batch of the picture to 1."""
     import onnx
 
-    if {"QuantizeLinear", "DequantizeLinear", "QLinearConv"} & {node.op_type for node in model.graph.node}:
-        raise UsageError(f"{name} is quantized already; give the float model it was made from")
+    ops = {node.op_type for node in model.graph.node}
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    if ops & _QUANTIZED_OPS or types & {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}:
+        raise UsageError(f"{name} is quantized already; give the float32 model it was made from")
     inputs, outputs = _inputs(model), model.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
         raise UsageError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier has one of each")
@@ -109,13 +116,12 @@ def _facts(model, name):
     dims = tensor.shape.dim
     if dims and not dims[0].dim_value:
         dims[0].dim_value = 1
-    picture = picture_facts([dim.dim_value or dim.dim_param or "?" for dim in dims], name)
+    image = [dim.dim_value or dim.dim_param or "?" for dim in dims]
     del model.graph.value_info[:]  # for the batch it had
     inferred = onnx.shape_inference.infer_shapes(model)
-    out = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
-    if not out or not out[-1]:
-        raise UsageError(f"{name} gives output of unknown size; a classifier has a fixed number of classes")
-    return {"classes": out[-1], **picture}
+    logits = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
+    logits[:1] = [batch or 1 for batch in logits[:1]]
+    return graph_facts(name, image, logits)
 
 
 def _rename(graph, names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,18 +117,24 @@ def _row(spec, weights, classes, input_size, preprocess, seed):
     )
 
 
-def picture_facts(shape: Sequence[int | str], name: str) -> dict[str, Any]:
-    """Input size, channels and layout of the file `name`, whose input has `shape`; of an open
-    dimension a word or a negative number.
+def graph_facts(name: str, image: Sequence[int | str], logits: Sequence[int]) -> dict[str, Any]:
+    """What is known of the file `name` from the shapes of its two ends, as `making.make` has it.
 
-    Raises UsageError where that is not one square picture.
+    An open dimension is a word, 0 or a negative number.
+    Raises UsageError where the ends are not one square picture and one value for each class.
     """
-    if len(shape) == 4 and shape[0] == 1:
-        for layout, (height, width, channels) in {"NHWC": shape[1:], "NCHW": [*shape[2:], shape[1]]}.items():
+    if not logits or max(logits) != math.prod(logits) or max(logits) < 1:
+        raise UsageError(f"{name} gives output of shape {_shown(logits)}, expected (1, classes)")
+    if len(image) == 4 and image[0] == 1:
+        for layout, (height, width, channels) in {"NHWC": image[1:], "NCHW": [*image[2:], image[1]]}.items():
             if channels in (1, 3) and height == width and isinstance(height, int) and height > 0:
-                return {"input_size": (height, width), "channels": channels, "layout": layout}
-    shown = ", ".join(map(str, shape))
-    raise UsageError(f"{name} takes input of shape ({shown}), expected one square picture of 1 or 3 channels")
+                size = (height, width)
+                return {"classes": max(logits), "input_size": size, "channels": channels, "layout": layout}
+    raise UsageError(f"{name} takes input of shape {_shown(image)}, expected one square picture of 1 or 3 channels")
+
+
+def _shown(shape):
+    return f"({', '.join(map(str, shape))})"
 
 
 def parse_preprocess(text: str | None) -> Preprocess | None:

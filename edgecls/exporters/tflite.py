@@ -8,7 +8,7 @@ from pathlib import Path
 from edgecls.errors import BadFile, UsageError, WorkFailed
 from edgecls.exporters import flatbuffer
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
-from edgecls.exporters.source import picture_facts
+from edgecls.exporters.source import graph_facts
 
 
 def convert(frozen: Frozen, path: Path) -> None:
@@ -139,7 +139,7 @@ def _facts(model, name):
         raise UsageError(f"{name} is quantized already; give the float32 model it was made from")
     source, sink = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     _, *sizes = source.shape if source.shapeSignature is None else source.shapeSignature
-    return {"classes": int(sink.shape[-1]), **picture_facts([int(source.shape[0]), *map(int, sizes)], name)}
+    return graph_facts(name, [int(source.shape[0]), *map(int, sizes)], [int(size) for size in sink.shape])
 
 
 def _narrow_types():
