@@ -159,22 +159,26 @@ def _source_shape(layer, variable, spec) -> tuple[int, ...]:
     return shape
 
 
+def check_file(path: str | Path) -> None:
+    """Raise BadFile where there is no file `path`, UsageError where it is of a kind that `read` does not know."""
+    path = Path(path)
+    if not path.is_file():
+        raise BadFile(f"no weights file {str(path)!r}; give a .safetensors, .keras or .h5 file, or `random`")
+    if path.suffix.lower() not in _READERS:
+        raise UsageError(f"cannot read weights from {path.name!r}; known are {', '.join(_READERS)}")
+
+
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """Every tensor of a weights file by the name it has there.
 
     `.safetensors`: a state dict. `.keras`: a saved model, loaded in Keras's safe mode. `.h5`: a
     weights file of keras.applications or a whole saved model. Names in Keras files are
-    `layer/variable`. Raises BadFile.
+    `layer/variable`. Raises BadFile, UsageError.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BadFile(f"no weights file {str(path)!r}; give a .safetensors, .keras or .h5 file, or `random`")
-    readers = {".safetensors": _read_safetensors, ".keras": _read_keras, ".h5": _read_h5}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError(f"cannot read weights from {path.name!r}; known are {', '.join(readers)}")
+    check_file(path)
     try:
-        return reader(path)
+        return _READERS[path.suffix.lower()](path)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise BadFile(f"{path.name} cannot be read as {path.suffix[1:]} weights: {reason}") from error
@@ -212,6 +216,9 @@ def _read_h5(path):
                     variable = "kernel"
                 tensors[f"{_without_slashes(layer) if slashes else layer}/{variable}"] = root[layer][name][()]
         return tensors
+
+
+_READERS = {".safetensors": _read_safetensors, ".keras": _read_keras, ".h5": _read_h5}
 
 
 def _texts(names):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from edgecls import artifact, builder, keras_file, registry
 from edgecls.errors import BadFile, UnknownName, UsageError
 from edgecls.spec import PREPROCESS, ModelSpec, Preprocess
+from edgecls.weights import check_file
 
 _KINDS = {".keras": "keras", ".h5": "keras", ".tflite": "tflite", ".onnx": "onnx"}
 
@@ -102,8 +103,8 @@ def _row(spec, weights, classes, input_size, preprocess, seed):
         raise UsageError(f"--seed must be at least 0, got {seed}")
     builder.check_sizes(spec, classes=classes, input_size=size)
     path = None if str(weights) == "random" else Path(weights)
-    if path is not None and not path.is_file():
-        raise BadFile(f"no weights file {str(weights)!r}; give a .safetensors, .keras or .h5 file, or `random`")
+    if path is not None:
+        check_file(path)
     return Source(
         kind="row",
         name=registry.shortest_name(spec),
@@ -149,8 +150,10 @@ def parse_preprocess(text: str | None) -> Preprocess | None:
 
 
 def _digest(path: Path) -> str:
-    if path.is_file():
+    """Of a file; of all files in a folder; of an .onnx file and its weights, if they lie beside it."""
+    beside = path.with_name(f"{path.name}.data")
+    if path.is_file() and not beside.is_file():
         return artifact.sha256(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    listing = "".join(f"{file.relative_to(path)} {artifact.sha256(file)}\n" for file in files)
+    files = [path, beside] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    listing = "".join(f"{file.relative_to(path.parent)} {artifact.sha256(file)}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()

@@ -1,0 +1,211 @@
+"""What `edgecls export` takes: architectures by name, model files by path, and nothing else."""
+
+import json
+import zipfile
+
+import pytest
+
+from edgecls import registry
+from edgecls.errors import BadFile, UnknownName, UsageError
+from edgecls.exporters import source
+from edgecls.exporters.recipe import FORMATS, IO_TYPES, PRECISIONS, RECIPES, recipe_for
+from edgecls.spec import PREPROCESS
+
+
+def test_every_format_has_every_precision():
+    assert list(RECIPES) == [f"{format}-{precision}" for format in FORMATS for precision in PRECISIONS]
+    for name, recipe in RECIPES.items():
+        assert recipe_for(recipe.format, recipe.precision) is recipe
+        assert recipe.name == name
+        assert set(recipe.io) <= set(IO_TYPES) and recipe.summary
+        assert recipe.precision == "int8" or recipe.io == ("float32",)
+
+
+def test_tolerances_are_of_their_own_and_looser_for_fewer_bits():
+    for format in FORMATS:
+        fp32, fp16, int8 = (recipe_for(format, precision).min_sqnr_db for precision in PRECISIONS)
+        assert fp32 > fp16 > int8 > 0
+
+
+@pytest.mark.parametrize(
+    ("format", "precision", "reason"),
+    [
+        ("coreml", "int8", "unknown format 'coreml'; valid are onnx, tflite"),
+        ("tflite", "int4", "unknown precision 'int4'; did you mean int8?"),
+    ],
+)
+def test_an_unknown_recipe_is_refused(format, precision, reason):
+    with pytest.raises(UnknownName) as caught:
+        recipe_for(format, precision)
+    assert str(caught.value) == reason
+
+
+def test_phones_want_uint8_and_onnx_runtime_float32():
+    assert recipe_for("tflite", "int8").check_io(None) == "uint8"
+    assert recipe_for("onnx", "int8").check_io(None) == "float32"
+    assert recipe_for("tflite", "int8").check_io("int8") == "int8"
+    with pytest.raises(UsageError, match="onnx-int8 cannot have int8 input and output; it can have float32, uint8"):
+        recipe_for("onnx", "int8").check_io("int8")
+
+
+def test_a_row_brings_its_own_facts():
+    found = source.resolve("mobilenet_v2", classes=10, input_size=96, seed=3)
+    assert (found.kind, found.name, found.classes, found.input_size) == ("row", "mobilenet_v2", 10, 96)
+    assert (found.spec.key, found.path, found.formats) == ("mobilenet_v2.keras", None, FORMATS)
+    assert found.preprocess == found.spec.preprocess.at(96)
+    assert (found.weights.source, found.weights.trained, found.weights.seed) == ("random", False, 3)
+
+
+def test_a_row_has_its_own_classes_and_size_unless_told():
+    assert source.resolve("lenet5") == source.resolve("lenet5", classes=10, input_size=32)
+    assert source.resolve("lenet5") != source.resolve("lenet5", classes=11)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("mobilenet_v2", "mobilenet_v2"),
+        ("mobilenet_v2.keras", "mobilenet_v2"),
+        ("mobilenet_v2.torchvision", "mobilenet_v2.torchvision"),
+    ],
+)
+def test_the_first_row_of_a_name_goes_by_it_alone(asked, name):
+    assert source.resolve(asked).name == name
+    assert registry.shortest_name(registry.get(asked)) == name
+
+
+def test_other_seeds_are_other_weights():
+    digests = {source.resolve("lenet5", seed=seed).digest for seed in (0, 1, 2)}
+    assert len(digests) == 3
+
+
+def test_a_weights_file_is_known_by_its_content(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"one")
+    first = source.resolve("lenet5", weights=weights)
+    assert first.weights.trained and first.weights.sha256 == first.digest
+    weights.write_bytes(b"two")
+    assert source.resolve("lenet5", weights=weights).digest != first.digest
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Files of every kind, the right ones by their names alone: nothing here opens them but for Rescaling."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.tflite", "net.onnx", "net.v2.onnx", "picture.jpg", "NET.TFLITE"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "empty").mkdir()
+    save_keras(tmp_path / "net.keras", "Conv2D")
+    return tmp_path
+
+
+def save_keras(path, *kinds):
+    """The configuration of a model with layers of those classes, as .keras files have it."""
+    config = {"class_name": "Functional", "config": {"layers": [{"class_name": kind} for kind in kinds]}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "name", "formats"),
+    [
+        ("net.keras", "keras", "net", FORMATS),
+        ("saved", "keras", "saved", FORMATS),
+        ("./saved/", "keras", "saved", FORMATS),
+        ("net.tflite", "tflite", "net", ("tflite",)),
+        ("NET.TFLITE", "tflite", "NET", ("tflite",)),
+        ("net.onnx", "onnx", "net", ("onnx",)),
+        ("net.v2.onnx", "onnx", "net.v2", ("onnx",)),
+    ],
+)
+def test_a_file_is_what_its_name_says(files, file, kind, name, formats):
+    found = source.resolve(file)
+    assert (found.kind, found.name, found.formats) == (kind, name, formats)
+    assert found.spec is None and found.weights.trained
+    assert found.preprocess is None
+
+
+def test_a_folder_of_a_row_s_name_does_not_hide_the_row(files):
+    (files / "mobilenet_v2").mkdir()
+    assert source.resolve("mobilenet_v2").kind == "row"
+    assert source.resolve("mobilenet_v2.keras").kind == "row"
+
+
+def test_what_is_in_a_saved_model_is_its_digest(files):
+    first = source.resolve("saved").digest
+    (files / "saved" / "variables").mkdir()
+    (files / "saved" / "variables" / "data").write_bytes(b"1")
+    second = source.resolve("saved").digest
+    (files / "saved" / "variables" / "data").write_bytes(b"2")
+    assert len({first, second, source.resolve("saved").digest}) == 3
+
+
+def test_weights_beside_an_onnx_file_are_part_of_its_digest(files):
+    first = source.resolve("net.onnx").digest
+    (files / "net.onnx.data").write_bytes(b"weights")
+    assert source.resolve("net.onnx").digest != first
+
+
+@pytest.mark.parametrize("kind", ["Rescaling", "Normalization"])
+def test_a_model_that_scales_pixels_takes_them_as_they_are(files, kind):
+    save_keras(files / "net.keras", "InputLayer", kind, "Conv2D")
+    assert source.resolve("net.keras").preprocess == PREPROCESS["none"]
+    assert source.resolve("net.keras", preprocess="tf").preprocess == PREPROCESS["tf"]
+
+
+@pytest.mark.parametrize("name", PREPROCESS)
+def test_preprocessing_has_keras_names(files, name):
+    assert source.resolve("net.onnx", preprocess=name).preprocess == PREPROCESS[name]
+
+
+def test_preprocessing_can_be_like_a_rows(files):
+    found = source.resolve("net.onnx", preprocess="like:lenet5").preprocess
+    assert found == registry.get("lenet5").preprocess
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "kind", "reason"),
+    [
+        ("mobilnet_v2", {}, UnknownName, "unknown architecture 'mobilnet_v2'; did you mean mobilenet_v2 or"),
+        ("mobilenet_v2.pytorch", {}, UnknownName, "unknown source of mobilenet_v2 'pytorch'; valid are"),
+        ("gone.keras", {}, BadFile, "no file 'gone.keras'"),
+        ("gone/net.onnx", {}, BadFile, "no file 'gone/net.onnx'"),
+        ("picture.jpg", {}, BadFile, "cannot export 'picture.jpg'; known are .keras, .h5, .tflite, .onnx and SavedModel"),
+        ("empty", {}, BadFile, "'empty' is a folder without saved_model.pb; give a model file or a SavedModel"),
+        ("lenet5", {"classes": 0}, UsageError, "--classes must be at least 1, got 0"),
+        ("lenet5", {"classes": -5}, UsageError, "--classes must be at least 1, got -5"),
+        ("lenet5", {"input_size": 7}, UsageError, "--input-size of lenet5.paper must be at least 32, got 7"),
+        ("lenet5", {"seed": -1}, UsageError, "--seed must be at least 0, got -1"),
+        ("lenet5", {"weights": "gone.h5"}, BadFile, "no weights file 'gone.h5'; give a .safetensors, .keras or .h5 file"),
+        ("lenet5", {"weights": "empty"}, BadFile, "no weights file 'empty'"),
+        ("lenet5", {"weights": "picture.jpg"}, UsageError, "cannot read weights from 'picture.jpg'; known are .safetensors"),
+        ("lenet5", {"preprocess": "tf"}, UsageError, "--preprocess is for model files; lenet5.paper has its own"),
+        ("net.onnx", {"classes": 5}, UsageError, "--classes is for architectures; net.onnx has its own"),
+        ("net.onnx", {"input_size": 64}, UsageError, "--input-size is for architectures; net.onnx has its own"),
+        ("net.onnx", {"weights": "x.h5"}, UsageError, "--weights is for architectures; net.onnx has its own"),
+        ("net.onnx", {"preprocess": "pytorch"}, UnknownName, "unknown preprocessing 'pytorch'; did you mean torch?"),
+        ("net.onnx", {"preprocess": "like:nothing"}, UnknownName, "unknown architecture 'nothing'"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_why(files, target, options, kind, reason):
+    with pytest.raises(kind) as caught:
+        source.resolve(target, **options)
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(reason)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half of one", b"not a zip"])
+def test_a_damaged_keras_file_is_found_at_once(files, content):
+    (files / "net.keras").write_bytes(content)
+    with pytest.raises(BadFile, match=r"^net.keras is not a Keras model: "):
+        source.resolve("net.keras")
+
+
+def test_an_h5_file_without_a_model_is_found_at_once(files):
+    h5py = pytest.importorskip("h5py")
+    h5py.File(files / "weights.h5", "w").close()
+    with pytest.raises(BadFile, match=r"^weights.h5 is not a Keras model: "):
+        source.resolve("weights.h5")
