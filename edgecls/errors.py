@@ -37,7 +37,12 @@ class UnknownName(UsageError):
         super().__init__(f"unknown {kind} {received!r}; {self._advice()}")
 
     def _advice(self) -> str:
-        near = difflib.get_close_matches(self.received.lower(), self.valid, n=3, cutoff=0.6)
+        received = self.received.lower()
+        longer = [name for name in self.valid if received and name.startswith(received)]
+        if len(longer) > 3:
+            more = f" and {len(longer) - 12} more" if len(longer) > 12 else ""
+            return f"those that begin so are {', '.join(longer[:12])}{more}"
+        near = longer or difflib.get_close_matches(received, self.valid, n=3, cutoff=0.6)
         if near:
             return "did you mean " + " or ".join(near) + "?"
         if len(self.valid) <= 12:

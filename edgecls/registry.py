@@ -6,15 +6,18 @@ None of them imports Keras before a model is built.
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from edgecls.errors import UnknownName, UsageError
-from edgecls.spec import Family, ModelSpec, Preprocess, Tier
+from edgecls.spec import Family, ModelSpec, Preprocess, Tier, WeightSource
 
 _rows: list[ModelSpec | None] = []
 
@@ -60,10 +63,32 @@ def variant(
             options=dict(options or {}),
             unused_tensors=unused_tensors,
             aliases=aliases,
+            weights=_published_weights(f"{name}.{source}", preprocess),
         )
         return build
 
     return decorate
+
+
+def _published_weights(key: str, preprocess: Preprocess) -> tuple[WeightSource, ...]:
+    """Of the row `key`, whose preprocessing theirs is but for what the table changes of it."""
+    found = []
+    for record in _weights_table().get(key, ()):
+        theirs = dataclasses.replace(preprocess, **record.get("preprocess", {}))
+        found.append(WeightSource(**record | {"preprocess": theirs}))
+    return tuple(found)
+
+
+@functools.cache
+def _weights_table() -> dict[str, list[dict[str, Any]]]:
+    """Row -> its published weights, the default first; written by scripts/weight_table."""
+    return json.loads((Path(__file__).parent / "models" / "_weights.json").read_text())
+
+
+def families() -> tuple[Family, ...]:
+    """Every family, the oldest first."""
+    found = dict.fromkeys(row.family for row in rows())
+    return tuple(sorted(found, key=lambda family: family.year))
 
 
 @functools.cache
@@ -92,11 +117,11 @@ def get(name: str) -> ModelSpec:
     named = {known: row for row in reversed(rows()) for known in row.names}
     if name in named:
         return named[name]
-    stem, _, source = name.partition(".")
-    if source and stem in named:
+    stem, dot, source = name.partition(".")
+    if dot and stem in named:
         sources = [row.source for row in rows() if stem in row.names]
         raise UnknownName(f"source of {stem}", source, sources)
-    raise UnknownName("architecture", name, [known for known in named if ("." in known) == bool(source)])
+    raise UnknownName("architecture", name, [known for known in named if ("." in known) == bool(dot)])
 
 
 def shortest_name(spec: ModelSpec) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -85,6 +86,34 @@ class Family:
     tier: Tier
     idea: str
 
+    @property
+    def short_paper(self) -> str:
+        """ "arXiv:1801.04381", or for a paper that is not there the first author and the year."""
+        arxiv = re.search(r"arXiv:[\d.]+\d", self.paper)
+        return arxiv[0] if arxiv else f"{self.paper.split()[0].strip(',')} {self.year}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSource:
+    """A published weights file that fits a row, and how accurate it is.
+
+    tag: what the source calls these weights; url: of the file, some in a .zip.
+    digest: of the file, out of its .zip: "sha256:", "sha1:" or "md5:" and the hex digits that the
+        source tells, which may be the first eight alone; None where it tells none.
+    preprocess: how a picture becomes input where `top1` and `top5` were measured.
+    top1, top5: % of ImageNet's validation set, or of CIFAR-10's test set for a row of CIFAR, as the
+        source reports them; None where it does not.
+    licence: SPDX identifier; None where the source states none.
+    """
+
+    tag: str
+    url: str
+    preprocess: Preprocess
+    digest: str | None = None
+    top1: float | None = None
+    top5: float | None = None
+    licence: str | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -98,6 +127,7 @@ class ModelSpec:
         slash in it of the tensor.
     unused_tensors: regular expressions of tensors the source has and the architecture has not.
     aliases: other names it goes by.
+    weights: published ones that fit, the default first; none where nobody publishes any.
     """
 
     name: str
@@ -115,6 +145,7 @@ class ModelSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     unused_tensors: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    weights: tuple[WeightSource, ...] = ()
 
     @property
     def key(self) -> str:

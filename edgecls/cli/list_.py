@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from edgecls import registry
 from edgecls.errors import UsageError
+from edgecls.spec import Family, ModelSpec
 from edgecls.text import count, table
-from edgecls.spec import ModelSpec
 
-#: Column -> what it shows of a row; the names are the keys in JSON.
-_COLUMNS = {
-    "name": lambda row: row.name,
-    "source": lambda row: row.source,
-    "family": lambda row: row.family.name,
-    "year": lambda row: row.family.year,
-    "tier": lambda row: str(row.tier),
-    "params": lambda row: row.params,
-    "macs": lambda row: row.macs,
-    "input": lambda row: row.input_size,
-}
-_NUMERIC = ("year", "params", "macs", "input")
+
+class _Column(NamedTuple):
+    header: str
+    cell: Callable[[Any], str]
+    numeric: bool = False
 
 
 def list_(
@@ -34,11 +29,16 @@ def list_(
     ] = None,
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
     tier: Annotated[str | None, typer.Option(help="Only light or only heavy ones.")] = None,
-    max_macs: Annotated[str | None, typer.Option(metavar="N", help="At most N MACs, such as 300M.")] = None,
-    max_params: Annotated[str | None, typer.Option(metavar="N", help="At most N parameters, such as 5M.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    max_macs: Annotated[str | None, typer.Option(metavar="N", help="At most N MACs: 300M.")] = None,
+    max_params: Annotated[str | None, typer.Option(metavar="N", help="At most N parameters: 5M.")] = None,
+    families: Annotated[bool, typer.Option("--families", help="The families and their ideas.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with everything known.")] = False,
 ) -> None:
-    """List the architectures. MACs are of one picture of the input size; 1 MAC = 2 FLOPs."""
+    """List the architectures. MACs are of one picture of the input size; 1 MAC = 2 FLOPs.
+
+    top-1 and top-5 are % of ImageNet (of CIFAR-10 for rows of CIFAR) with the published weights named,
+    measured at the input size, or at the one after the @.
+    """
     rows = registry.select(
         patterns or (),
         family=family,
@@ -46,20 +46,78 @@ def list_(
         max_macs=_number(max_macs, "--max-macs"),
         max_params=_number(max_params, "--max-params"),
     )
-    if as_json:
-        print(json.dumps([_record(row) for row in rows], indent=1))
-        return
-    cells = [[_cell(name, value) for name, value in _record(row).items()] for row in rows]
-    numeric = [name in _NUMERIC for name in _COLUMNS]
-    print(table(list(_COLUMNS), cells, numeric=numeric, styled=sys.stdout.isatty()), end="")
+    if families:
+        listed = [known for known in registry.families() if any(row.family == known for row in rows)]
+        columns, record = _FAMILY_COLUMNS, dataclasses.asdict
+    else:
+        listed, columns, record = rows, _ROW_COLUMNS, _record
+    print(_json(listed, record) if as_json else _table(listed, columns), end="")
 
 
-def _record(row: ModelSpec) -> dict[str, str | int]:
-    return {name: value(row) for name, value in _COLUMNS.items()}
+_FAMILY_COLUMNS = (
+    _Column("family", lambda family: family.name),
+    _Column("title", lambda family: family.title),
+    _Column("year", lambda family: str(family.year), numeric=True),
+    _Column("idea", lambda family: family.idea),
+)
+
+_ROW_COLUMNS = (
+    _Column("name", lambda row: row.key),
+    _Column("family", lambda row: row.family.name),
+    _Column("year", lambda row: str(row.family.year), numeric=True),
+    _Column("paper", lambda row: row.family.short_paper),
+    _Column("params", lambda row: count(row.params), numeric=True),
+    _Column("MACs", lambda row: count(row.macs), numeric=True),
+    _Column("input", lambda row: str(row.input_size), numeric=True),
+    _Column("top-1", lambda row: _accuracy(row, "top1"), numeric=True),
+    _Column("top-5", lambda row: _accuracy(row, "top5"), numeric=True),
+    _Column("weights", lambda row: _weights(row)),
+)
 
 
-def _cell(name: str, value: str | int) -> str:
-    return count(value) if name in ("params", "macs") else str(value)
+def _accuracy(row: ModelSpec, field: str) -> str:
+    value = getattr(row.weights[0], field) if row.weights else None
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _weights(row: ModelSpec) -> str:
+    """The default weights, and the size they were measured at where it is not the row's."""
+    if not row.weights:
+        return "none known"
+    size = row.weights[0].preprocess.crop
+    return row.weights[0].tag + (f" @{size}" if size != row.input_size else "")
+
+
+def _table(listed: Sequence[ModelSpec | Family], columns: Sequence[_Column]) -> str:
+    cells = [[column.cell(item) for column in columns] for item in listed]
+    numeric = [column.numeric for column in columns]
+    return table([column.header for column in columns], cells, numeric=numeric, styled=sys.stdout.isatty())
+
+
+def _json(listed: Sequence[ModelSpec | Family], record: Callable[[Any], dict[str, Any]]) -> str:
+    return json.dumps([record(item) for item in listed], indent=1) + "\n"
+
+
+def _record(row: ModelSpec) -> dict[str, Any]:
+    family = row.family
+    return {
+        "name": row.name,
+        "source": row.source,
+        "equals": row.reference,
+        "family": family.name,
+        "title": family.title,
+        "year": family.year,
+        "paper": family.paper,
+        "tier": row.tier,
+        "params": row.params,
+        "macs": row.macs,
+        "input": row.input_size,
+        "min_input": row.min_input_size,
+        "classes": row.classes,
+        "aliases": row.aliases,
+        "preprocess": row.preprocess.to_json(),
+        "weights": [dataclasses.asdict(weights) for weights in row.weights],
+    }
 
 
 def _number(text: str | None, option: str) -> float | None:

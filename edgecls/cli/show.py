@@ -14,8 +14,12 @@ from edgecls.text import count, table
 
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An architecture, such as mobilenet_v2.")],
-    classes: Annotated[int | None, typer.Option(help="Classes, if not the row's own.", show_default=False)] = None,
-    input_size: Annotated[int | None, typer.Option(help="Pixels, if not the row's own.", show_default=False)] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Classes, if not the row's own.", show_default=False)
+    ] = None,
+    input_size: Annotated[
+        int | None, typer.Option(help="Pixels, if not the row's own.", show_default=False)
+    ] = None,
 ) -> None:
     """Show one architecture: the row, its layers with their shapes, and MACs per stage."""
     spec = registry.get(name)
@@ -35,21 +39,39 @@ def show(
         "input": f"{size}x{size}x{channels}, at least {spec.min_input_size}",
         "classes": str(classes or spec.classes),
         "params": f"{params:,}",
-        "macs": f"{macs:,} (1 MAC = 2 FLOPs)",
+        "MACs": f"{macs:,} (1 MAC = 2 FLOPs)",
     }
     for label, value in facts.items():
         print(f"{label:8} {value}")
+    for weights in [f"{w.tag}{_accuracy(w)}, {w.url}" for w in spec.weights] or ["none known"]:
+        print(f"weights  {weights}")
+    others = [row.key for row in registry.rows() if row.name == spec.name and row is not spec]
+    if others:
+        print(f"also     {', '.join(others)}")
     rows = [
-        [layer["name"], layer["kind"], "x".join(map(str, layer["output_shape"])), *map(count, (layer["params"], layer["macs"]))]
-        for layer in layers
+        (each["name"], each["kind"], _shape(each["output_shape"]), count(each["params"]), count(each["macs"]))
+        for each in layers
     ]
+    headers, numeric = ("layer", "kind", "output", "params", "MACs"), (False, False, False, True, True)
     print()
-    print(table(["layer", "kind", "output", "params", "macs"], rows, numeric=[False] * 3 + [True] * 2, styled=styled))
+    print(table(headers, rows, numeric=numeric, styled=styled))
     stages = [
-        [stage, "x".join(map(str, shape)), count(stage_params), count(stage_macs), f"{100 * stage_macs / macs:.1f}%"]
+        (stage, _shape(shape), count(stage_params), count(stage_macs), f"{100 * stage_macs / macs:.1f}%")
         for stage, (shape, stage_params, stage_macs) in _stages(layers).items()
     ]
-    print(table(["stage", "output", "params", "macs", "share"], stages, numeric=[False] * 2 + [True] * 3, styled=styled), end="")
+    headers, numeric = ("stage", "output", "params", "MACs", "share"), (False, False, True, True, True)
+    print(table(headers, stages, numeric=numeric, styled=styled), end="")
+
+
+def _accuracy(weights):
+    size = weights.preprocess.crop
+    shares = {"top-1": weights.top1, "top-5": weights.top5}
+    known = [f"{name} {share:.1f}%" for name, share in shares.items() if share is not None]
+    return f": {', '.join(known)} at {size}x{size}" if known else ""
+
+
+def _shape(shape):
+    return "x".join(map(str, shape))
 
 
 def _stages(layers):

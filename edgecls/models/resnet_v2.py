@@ -59,16 +59,19 @@ timm_row = partial(
     source_name=TIMM_NAMES,
     preprocess=dataclasses.replace(PREPROCESS["tf"], resize=235, interpolation="bicubic"),
 )
+plain_timm_row = partial(
+    timm_row, preprocess=dataclasses.replace(PREPROCESS["tf"], resize=248, interpolation="bicubic")
+)
 
 
-@timm_row(
+@plain_timm_row(
     "resnet18_v2",
     reference="timm resnetv2_18",
     params=11_687_720,
     macs=1_814_073_344,
     options={"depth": 18},
 )
-@timm_row(
+@plain_timm_row(
     "resnet34_v2",
     reference="timm resnetv2_34",
     params=21_795_880,
