@@ -113,7 +113,7 @@ class Graph:
         """
         try:
             return self.load(tensor)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise BadFile(f"{self.path}: constant {tensor.name!r} cannot be read: {error}") from error
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgecls.errors import UncountableOp
-from edgecls.graph import Graph, Op, Tensor
+from edgecls.graph import Graph, Op, Tensor, bits
 from edgecls.graph.flow import Flow, present
 from edgecls.graph.memory import activation_bytes
 from edgecls.graph.params import params
-from edgecls.graph.rules import CASTS, CLAMPS, CONTRACTIONS, DEQUANTIZE, KNOWN, MOVES, QUANTIZE
+from edgecls.graph.rules import CASTS, CLAMPS, CONTRACTIONS, DEQUANTIZE, KNOWN, MOVES, QUANTIZE, operands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def cost(graph: Graph) -> Cost:
     flow = Flow(graph)
     return Cost(
         params=params(graph, flow),
-        macs=sum(_macs(graph, op) for op in graph.ops if flow.activations(op.inputs)),
+        macs=sum(_macs(op) for op in graph.ops if flow.activations(op.inputs)),
         ops=Counter(op.kind for op in graph.ops),
         float_ops=tuple(op.name for op in graph.ops if _computes_in_float(graph, flow, op)),
         activation_bytes=activation_bytes(graph, flow),
@@ -67,12 +67,25 @@ def cost(graph: Graph) -> Cost:
 
 
 def _check(graph: Graph, op: Op) -> None:
+    """Raise UncountableOp for an op that cannot be counted."""
     where = f"{graph.path}: op {op.index}, {op.kind} {op.name!r}"
     if op.custom or op.kind not in KNOWN:
         raise UncountableOp(f"{where}: {'custom op' if op.custom else 'op'} without a counting rule")
     for tensor in present((*op.inputs, *op.outputs)):
         if tensor.shape is None:
             raise UncountableOp(f"{where}: the shape of {tensor.name!r} is not in the file and cannot be inferred")
+        try:
+            bits(tensor.dtype)
+        except ValueError as error:
+            raise UncountableOp(f"{where}: {tensor.name!r}: {error}") from error
+    try:
+        complete = op.outputs and all(op.inputs[position] is not None for position in operands(op.kind))
+        if complete and op.kind in CONTRACTIONS:
+            CONTRACTIONS[op.kind].count(op), CONTRACTIONS[op.kind].filters(op)
+    except (LookupError, ValueError, AttributeError):
+        complete = False
+    if not complete:
+        raise UncountableOp(f"{where}: its inputs and outputs do not fit it; the file is damaged")
     if op.kind in ("RESHAPE", "Reshape") and op.inputs[0].elements != op.outputs[0].elements:
         raise UncountableOp(
             f"{where}: takes {op.inputs[0].elements} elements and gives {op.outputs[0].elements}: "
@@ -80,14 +93,8 @@ def _check(graph: Graph, op: Op) -> None:
         )
 
 
-def _macs(graph: Graph, op: Op) -> int:
-    if op.kind not in CONTRACTIONS:
-        return 0
-    try:
-        return CONTRACTIONS[op.kind].count(op)
-    except (LookupError, ValueError, AttributeError) as error:
-        shapes = [tensor and tensor.shape for tensor in op.inputs]
-        raise UncountableOp(f"{graph.path}: op {op.index}, {op.kind} {op.name!r}: cannot have inputs {shapes}") from error
+def _macs(op: Op) -> int:
+    return CONTRACTIONS[op.kind].count(op) if op.kind in CONTRACTIONS else 0
 
 
 def _computes_in_float(graph: Graph, flow: Flow, op: Op) -> bool:

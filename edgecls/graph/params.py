@@ -66,7 +66,7 @@ class _Weights:
         biased = bias is not None and self._count_offset(bias)
         if self.flow.fixed.isdisjoint(operands):
             return None
-        return _Filters(op.outputs[0].shape[rule.channels], biased)
+        return _Filters(rule.filters(op), biased)
 
     def _norm(self, op: Op) -> _Filters | None:
         data, scale, offset = op.inputs[:3]
@@ -88,7 +88,7 @@ class _Weights:
         filters = self._foldable(activations[0])
         if other not in self.flow.fixed:  # the scale of a dynamic quantization
             return filters
-        if other.elements == op.outputs[0].shape[-1] and self._feeds_dense(op):
+        if op.outputs[0].shape[-1:] == (other.elements,) and self._feeds_dense(op):
             return filters
         if filters and other.elements == filters.count:
             if op.kind in OFFSETS and not filters.biased:

@@ -27,7 +27,12 @@ class Contraction:
     channels: int = -1
 
     def count(self, op: Op) -> int:
+        """MACs. Raises LookupError or ValueError where the shapes do not fit."""
         return self.macs(op, op.inputs[self.data], op.inputs[self.kernel])
+
+    def filters(self, op: Op) -> int:
+        """How many of the output's channels there are. Raises IndexError where it has no such axis."""
+        return op.outputs[0].shape[self.channels]
 
 
 def _filter_per_output(op, data, kernel):
@@ -169,5 +174,16 @@ ELEMENTWISE = CLAMPS | frozenset(
     com.microsoft.QLinearWhere com.microsoft.QuickGelu
     """.split()
 )
+
+
+
+def operands(kind: str) -> tuple[int, ...]:
+    """Positions of the inputs without which counting an op of a known kind makes no sense."""
+    if kind in CONTRACTIONS:
+        return CONTRACTIONS[kind].data, CONTRACTIONS[kind].kernel
+    if kind in NORMS:
+        return 0, 1, 2
+    return (SCALES | OFFSETS).get(kind, (0,) if kind in CASTS or kind in VIEWS or kind in CLAMPS else ())
+
 
 KNOWN = CONTRACTIONS.keys() | SCALES.keys() | OFFSETS.keys() | NORMS | WEIGHTS.keys() | CASTS | MOVES | ELEMENTWISE
