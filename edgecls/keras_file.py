@@ -30,6 +30,8 @@ def load(path: Path) -> keras.Model:
         raise
     except Exception as error:  # whatever a damaged or hostile file makes Keras raise
         reason = str(error).strip().split("\n")[0]
+        if "safe_mode=False" in reason:  # which Keras advises
+            reason = "code in it would be run, such as a Lambda layer's; replace that by a layer of Keras"
         raise BadFile(f"{path.name} cannot be loaded as a Keras model: {reason}") from error
     _check(model, path.name)
     return model

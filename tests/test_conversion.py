@@ -1,0 +1,123 @@
+"""From Keras models to float files: nothing is lost on the way, and nothing odd is in them."""
+
+from pathlib import Path
+
+import nets
+import numpy as np
+import onnx as onnx_package
+import pytest
+
+from edgecls import keras_file, runtimes, verification
+from edgecls.errors import WorkFailed
+from edgecls.exporters import frozen, onnx, tflite
+from edgecls.graph import read
+
+@pytest.fixture(scope="module", params=[*nets.NETS, "saved_model"])
+def case(request, tmp_path_factory):
+    """(name, Keras model, frozen model, folder it is saved in)"""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "saved_model":
+        nets.nested().export(folder / "model", verbose=False)
+        model = keras_file.load(folder / "model")
+    else:
+        model = nets.NETS[request.param]()
+    graph, run = frozen.freeze(model)
+    frozen.save(graph, folder / "frozen")
+    return request.param, model, graph, run, folder
+
+
+def wanted(model) -> np.ndarray:
+    return np.concatenate([np.asarray(model(picture, training=False)) for picture in nets.pictures()])
+
+
+def test_no_variable_and_no_call_is_left_in_a_frozen_model(case):
+    _, _, graph, _, _ = case
+    ops = {node.op for node in graph.graph.node}
+    assert {"Conv2D", "MatMul", "Placeholder"} <= ops
+    assert not [op for op in ops if "Variable" in op or "VarHandle" in op or "Call" in op]
+    assert not graph.graph.library.function
+
+
+def test_every_weight_is_a_placeholder_and_there_are_no_others(case):
+    _, model, graph, _, _ = case
+    placeholders = {node.name for node in graph.graph.node if node.op == "Placeholder"}
+    assert placeholders == {*graph.weights, frozen.INPUT}
+    assert sum(value.size for value in graph.weights.values()) >= model.count_params()
+    assert (graph.input_shape, graph.output_shape) == ((1, nets.SIZE, nets.SIZE, 3), (1, nets.CLASSES))
+
+
+def test_weights_that_were_taken_out_and_put_in_again_are_the_same_graph(case):
+    _, _, graph, _, folder = case
+    again = frozen.load(folder / "frozen")
+    assert (again.input_shape, again.output_shape) == (graph.input_shape, graph.output_shape)
+    whole, whole_again = (frozen.with_constants(one).SerializeToString(deterministic=True) for one in (graph, again))
+    assert whole == whole_again
+    assert len(whole) > sum(value.nbytes for value in graph.weights.values())
+
+
+def test_the_frozen_model_computes_what_the_model_computes(case):
+    import tensorflow as tf
+
+    _, model, graph, run, _ = case
+    assert np.concatenate([run(picture) for picture in nets.pictures()]) == pytest.approx(wanted(model), abs=1e-5)
+    with tf.Graph().as_default() as alone, tf.compat.v1.Session(graph=alone) as session:
+        tf.import_graph_def(frozen.with_constants(graph), name="")
+        found = [session.run("logits:0", {"image:0": picture}) for picture in nets.pictures()]
+    assert np.concatenate(found) == pytest.approx(wanted(model), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def files(case) -> dict[str, Path]:
+    _, _, graph, _, folder = case
+    paths = {format: folder / f"fp32.{format}" for format in ("tflite", "onnx")}
+    tflite.convert(graph, paths["tflite"])
+    onnx.convert(str(folder / "frozen"), str(paths["onnx"]), emit=lambda event: None)
+    return paths
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_float_file_computes_what_the_model_computes(case, files, format):
+    name, model, *_ = case
+    found = verification.logits(runtimes.open(files[format]), nets.pictures())
+    assert np.ptp(wanted(model), axis=0).min() > 1e-3  # or else a constant would do
+    assert verification.sqnr_db(wanted(model), found) > 100, name
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_float_file_has_named_ends_of_fixed_size_and_standard_ops_alone(files, format):
+    graph = read(files[format])
+    assert [(end.name, end.shape, end.dtype) for end in (*graph.inputs, *graph.outputs)] == [
+        ("image", (1, nets.SIZE, nets.SIZE, 3), "float32"),
+        ("logits", (1, nets.CLASSES), "float32"),
+    ]
+    assert not any(graph.dynamic.values())
+    assert not [op.kind for op in graph.ops if op.custom or "." in op.kind]
+
+
+def test_an_onnx_file_is_valid_and_of_the_standard_domain_alone(files):
+    model = onnx_package.load(files["onnx"])
+    onnx_package.checker.check_model(model, full_check=True)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", onnx.OPSET)]
+    assert {node.domain for node in model.graph.node} == {""}
+    assert model.producer_name == "edgecls"
+
+
+def test_an_onnx_file_turns_the_axes_once(files):
+    kinds = [op.kind for op in read(files["onnx"]).ops]
+    assert kinds.count("Transpose") <= 1
+    assert "BatchNormalization" not in kinds
+
+
+def test_nothing_is_left_beside_the_files(case, files):
+    folder = case[-1]
+    assert not [path.name for path in folder.iterdir() if "raw" in path.name or "partial" in path.name]
+
+
+def test_an_op_that_tflite_has_not_is_named(tmp_path):
+    import keras
+
+    x = image = keras.Input((nets.SIZE, nets.SIZE, 3))
+    x = keras.ops.erfinv(keras.layers.Conv2D(4, 3)(x) / 100)
+    graph, _ = frozen.freeze(keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(x))))
+    with pytest.raises(WorkFailed, match=r"^TFLite has no op for TensorFlow's Erfinv; replace it in the model$"):
+        tflite.convert(graph, tmp_path / "net.tflite")
