@@ -79,29 +79,19 @@ def _near_one(rng, shape):
 
 def _he(rng, shape):
     """(..., in, out): a filter sees all inputs of its own group."""
-    return _he_normal(rng, shape, fan_in=prod(shape[:-1]), channel_axes=1)
+    return _he_normal(rng, shape, fan_in=prod(shape[:-1]))
 
 
 def _he_depthwise(rng, shape):
     """(height, width, in, multiplier): a filter sees one input."""
-    return _he_normal(rng, shape, fan_in=prod(shape[:2]), channel_axes=2)
+    return _he_normal(rng, shape, fan_in=prod(shape[:2]))
 
 
-def _he_normal(rng, shape, *, fan_in, channel_axes):
+def _he_normal(rng, shape, *, fan_in):
     kernel = rng.standard_normal(shape, np.float32)
     if len(shape) == 4:  # half the variance is common to a whole window: trained kernels are smooth
         kernel = np.sqrt(np.float32(0.5)) * (kernel + rng.standard_normal((1, 1, *shape[2:]), np.float32))
     kernel *= np.float32(np.sqrt(2 / fan_in))
-    return _on_grid(kernel, channel_axes)
-
-
-def _on_grid(kernel, channel_axes=1):
-    """`kernel` rounded, in place, to 127 steps either side of 0, of a size per output channel (the
-    last `channel_axes` axes): what int8 can hold, so that only activations can lose precision."""
-    step = np.abs(kernel).max(axis=tuple(range(kernel.ndim - channel_axes)), keepdims=True) / 127
-    kernel /= step
-    np.rint(kernel, out=kernel)
-    kernel *= step
     return kernel
 
 
@@ -192,8 +182,8 @@ def _moments(value):
 def _standardise(classifier, features):
     """Give each class logits of mean 0 and standard deviation LOGIT_STD over `features`.
 
-    Weights at right angles to the mean feature do most of it, for classifiers without a bias too;
-    the bias takes what rounding to the grid leaves.
+    The bias takes the mean; where there is none, each class's weights are turned at right angles to
+    the mean feature.
     """
     kernel = classifier.kernel.numpy()
     features = features.reshape(-1, features.shape[-1]).astype(np.float64)
@@ -201,7 +191,8 @@ def _standardise(classifier, features):
     if weights.shape[0] != features.shape[1]:
         raise WorkFailed(f"classifier {classifier.name!r} is neither dense nor a 1x1 convolution")
     mean = features.mean(axis=0)
-    weights = _on_grid(weights - np.outer(mean, mean @ weights) / (mean @ mean))
+    if not classifier.use_bias:
+        weights -= np.outer(mean, mean @ weights) / (mean @ mean)
     weights *= LOGIT_STD / (features @ weights).std(axis=0)
     classifier.kernel.assign(weights.reshape(kernel.shape).astype(np.float32))
     if classifier.use_bias:

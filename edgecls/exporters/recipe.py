@@ -37,9 +37,9 @@ class Recipe:
         return io
 
 
-# The tolerances lie well under what every architecture here reaches and well above what a wrong
-# graph reaches: float files agree to 100 dB and more; a wrong padding or a lost layer gives under
-# 10 dB. Int8 that has collapsed gives 5 dB and less, sound int8 10 to 40 dB.
+# The tolerances lie well under what every architecture here reaches and above what a wrong graph
+# reaches. Float files agree to 95 dB and more, float16 weights to 40, float16 activations to 33; sound
+# int8 to 10 to 30 dB. A wrong padding or a lost layer gives under 10 dB, collapsed int8 5 and less.
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -48,7 +48,7 @@ RECIPES = {
             name="tflite-fp16",
             format="tflite",
             precision="fp16",
-            min_sqnr_db=40.0,
+            min_sqnr_db=35.0,
             summary="float16 weights, computed in float32: half the size, the speed of float",
         ),
         Recipe(
@@ -64,7 +64,7 @@ RECIPES = {
             name="onnx-fp16",
             format="onnx",
             precision="fp16",
-            min_sqnr_db=40.0,
+            min_sqnr_db=25.0,
             summary="float16 weights and activations: half the size; CPUs compute it in float32 between casts",
         ),
         Recipe(
