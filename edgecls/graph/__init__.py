@@ -40,6 +40,7 @@ class Tensor:
         tell. dtype: numpy's name ("float32", "int8", "bool") or what numpy lacks ("int4", "string").
     storage: of a constant, what its bytes are filed under: tensors that share them have it equal.
         None for everything that is computed.
+    quantization: TFLite's; in ONNX it is written as operators.
     """
 
     name: str
@@ -152,12 +153,18 @@ def bits(dtype: str) -> int:
     return int(width[0]) if width else 8
 
 
-def fix_batch(path: Path, name: str, sizes: tuple[int | None, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(shape with an open batch as 1, open axes) of an input whose open sizes are None."""
+def fix_batch(
+    path: Path, name: str, sizes: tuple[int | None, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(shape with an open batch as 1, open axes) of an input whose open sizes are None.
+
+    Raises UsageError where another size than the batch is open.
+    """
     open_axes = tuple(axis for axis, size in enumerate(sizes) if size is None)
     if any(axis > 0 for axis in open_axes):
         shown = ", ".join("?" if size is None else str(size) for size in sizes)
         raise UsageError(
-            f"{path}: input {name!r} of shape ({shown}) leaves more than its batch open; export it with a fixed size"
+            f"{path}: input {name!r} of shape ({shown}) leaves more than its batch open; "
+            "export it with a fixed size"
         )
     return tuple(1 if size is None else size for size in sizes), open_axes

@@ -20,14 +20,14 @@ class Cost:
 
     params: elements of the constants that are weights, however many bits each has, a shared one
         once: kernels, biases, other constants of more than one element that activations are
-        multiplied with or added to, scale and offset of norms, slopes of PReLU, constants that are
-        concatenated with activations or looked up by them. Where a per-channel scale or offset
-        (Mul, Add, BatchNormalization) directly follows the kernel that nothing else reads, runtimes
-        fold the two, and TFLite files hold them folded; so it counts as folded: no scale, and one
-        bias for each filter; neither where it directly precedes a dense layer with a bias. A bias of nothing but zeros does not count: TFLite's converter writes
-        one where the net has none. Not weights: shapes, axes, paddings, scalars, quantization
-        parameters, mean and variance of BatchNormalization, and what normalises the pictures before
-        the first layer.
+        multiplied with or added to, scale and offset of norms, slopes of PReLU, constants that
+        activations are concatenated with or look up.
+        Scale and offset of each channel (Mul, Add, BatchNormalization) count as runtimes fold them
+        and TFLite files hold them: as one bias for each filter where they directly follow a kernel
+        whose output nothing else reads; as nothing where they directly precede a dense layer with a
+        bias. A bias of nothing but zeros does not count: TFLite's converter writes one where the
+        net has none. Not weights: shapes, axes, paddings, scalars, quantization parameters, mean
+        and variance of BatchNormalization, and what normalises the pictures before the first layer.
     macs: multiply-accumulates of convolutions (transposed ones: of each input with each weight it
         meets), dense layers and products of matrices, those of attention included; everything else
         is 0. 1 MAC = 2 FLOPs.
@@ -55,7 +55,7 @@ def cost(graph: Graph) -> Cost:
     for op in graph.ops:
         _check(graph, op)
     if graph.subgraphs != 1:
-        raise UncountableOp(f"{graph.path} holds {graph.subgraphs} graphs (control flow); only one alone can be counted")
+        raise UncountableOp(f"{graph.path} holds {graph.subgraphs} graphs (control flow); only one can be counted")
     flow = Flow(graph)
     return Cost(
         params=params(graph, flow),
@@ -73,7 +73,7 @@ def _check(graph: Graph, op: Op) -> None:
         raise UncountableOp(f"{where}: {'custom op' if op.custom else 'op'} without a counting rule")
     for tensor in present((*op.inputs, *op.outputs)):
         if tensor.shape is None:
-            raise UncountableOp(f"{where}: the shape of {tensor.name!r} is not in the file and cannot be inferred")
+            raise UncountableOp(f"{where}: the shape of {tensor.name!r} is not in the file, nor inferred")
         try:
             bits(tensor.dtype)
         except ValueError as error:

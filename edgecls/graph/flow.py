@@ -33,7 +33,8 @@ class Flow:
                 self.scales.update(op.outputs[1:])
 
     def activations(self, tensors: tuple[Tensor | None, ...]) -> list[Tensor]:
-        return [tensor for tensor in present(tensors) if tensor not in self.fixed and tensor not in self.scales]
+        moving = (tensor for tensor in present(tensors) if tensor not in self.fixed)
+        return [tensor for tensor in moving if tensor not in self.scales]
 
     def source(self, fixed: Tensor) -> Tensor:
         """Where the elements of a fixed tensor come from, behind casts, dequantization and reshapes."""

@@ -29,7 +29,7 @@ def activation_bytes(graph: Graph, flow: Flow) -> int:
 
 
 def _quantized_forms(graph: Graph, flow: Flow) -> dict[Tensor, Tensor]:
-    """The quantized tensor that stands for each float one that QDQ only writes to quantize, or reads from it."""
+    """Of each float tensor that QDQ writes only to quantize it, or reads from a quantized one: that one."""
     forms: dict[Tensor, Tensor] = {}
     ends = {*graph.inputs, *graph.outputs}
     for op in graph.ops:

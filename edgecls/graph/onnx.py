@@ -57,7 +57,8 @@ class _Reader:
         self._sort({value.name for value in given})
         tensors = {name: self._constant_tensor(name, proto) for name, proto in self.constants.items()}
         types = shapes.infer(self.model)
-        for name in [*(value.name for value in given), *(name for node in nodes for name in node.output if name)]:
+        computed = (name for node in nodes for name in node.output if name)
+        for name in (*(value.name for value in given), *computed):
             kind = types.get(name, onnx.TypeProto())
             tensors[name] = Tensor(name, shapes.closed_shape(kind), DTYPES[kind.tensor_type.elem_type])
         opset = [opset.version for opset in self.model.opset_import if opset.domain in ("", "ai.onnx")]
@@ -100,7 +101,8 @@ class _Reader:
                     behind.append(node)
             if len(behind) == len(waiting):
                 missing = next(name for name in waiting[0].input if name and name not in written)
-                raise ValueError(f"{waiting[0].op_type} {waiting[0].name!r} reads {missing!r}, which nothing writes")
+                first = f"{waiting[0].op_type} {waiting[0].name!r}"
+                raise ValueError(f"{first} reads {missing!r}, which nothing before it can write")
             waiting = behind
         del nodes[:]
         nodes.extend(ready)

@@ -36,6 +36,8 @@ class _Weights:
 
     def _visit(self, op: Op) -> None:
         filters = None
+        for tensor in present(op.inputs[WEIGHTS[op.kind]] if op.kind in WEIGHTS else ()):
+            self._count(tensor)
         if self._prepares(op):
             self.pictures.update(op.outputs)
         elif op.kind in CONTRACTIONS:
@@ -46,16 +48,13 @@ class _Weights:
             filters = self._affine(op)
         elif op.kind in CASTS:
             filters = self._foldable(op.inputs[0])
-        elif op.kind in WEIGHTS:
-            for tensor in present(op.inputs[WEIGHTS[op.kind]]):
-                self._count(tensor)
         if filters and not _clamps(op):
             self.filters[op.outputs[0]] = filters
 
     def _prepares(self, op: Op) -> bool:
         """Whether `op` only moves, converts or normalises pictures on their way to the first layer."""
-        kinds = (CASTS, MOVES, SCALES, OFFSETS)
-        return any(op.kind in some for some in kinds) and self.pictures.issuperset(self.flow.activations(op.inputs))
+        prepares = any(op.kind in kinds for kinds in (CASTS, MOVES, SCALES, OFFSETS))
+        return prepares and self.pictures.issuperset(self.flow.activations(op.inputs))
 
     def _contraction(self, op: Op) -> _Filters | None:
         rule = CONTRACTIONS[op.kind]

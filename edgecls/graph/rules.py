@@ -36,7 +36,8 @@ class Contraction:
 
 
 def _filter_per_output(op, data, kernel):
-    """Filters along the kernel's first axis: (out, height, width, in/groups), (out, in/groups, height, width), (out, in)."""
+    """Filters along the first axis of the kernel: TFLite's (out, height, width, in/groups) and (out, in),
+    ONNX's (out, in/groups, height, width)."""
     return op.outputs[0].elements * math.prod(kernel.shape[1:])
 
 
@@ -175,6 +176,8 @@ ELEMENTWISE = CLAMPS | frozenset(
     """.split()
 )
 
+#: Every kind that has a rule.
+KNOWN = frozenset().union(CONTRACTIONS, SCALES, OFFSETS, NORMS, WEIGHTS, CASTS, MOVES, ELEMENTWISE)
 
 
 def operands(kind: str) -> tuple[int, ...]:
@@ -184,6 +187,3 @@ def operands(kind: str) -> tuple[int, ...]:
     if kind in NORMS:
         return 0, 1, 2
     return (SCALES | OFFSETS).get(kind, (0,) if kind in CASTS or kind in VIEWS or kind in CLAMPS else ())
-
-
-KNOWN = CONTRACTIONS.keys() | SCALES.keys() | OFFSETS.keys() | NORMS | WEIGHTS.keys() | CASTS | MOVES | ELEMENTWISE

@@ -86,7 +86,8 @@ def _prepared(original: onnx.ModelProto) -> onnx.ModelProto:
     model.ir_version = max(model.ir_version, 4)  # from there on an initializer need not be an input
     for node in model.graph.node:
         kind, choice = STAND_INS.get(kind_of(node), (None, ()))
-        if kind and not any(attribute.name == "channels_last" and attribute.i for attribute in node.attribute):
+        channels_last = any(attribute.name == "channels_last" and attribute.i for attribute in node.attribute)
+        if kind and not channels_last:
             inputs = list(node.input)
             node.op_type, node.domain = kind, ""
             del node.input[:], node.output[1:]
@@ -101,7 +102,7 @@ def _prepared(original: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _compute(model: onnx.ModelProto, types: dict[str, TypeProto]) -> dict[str, np.ndarray]:
-    """Replace the nodes whose inputs are all shapes or small constants by their results, which it returns."""
+    """Replace the nodes whose inputs are all shapes or small constants by their results, and return those."""
     values = {
         proto.name: numpy_helper.to_array(proto)
         for proto in model.graph.initializer
@@ -111,7 +112,8 @@ def _compute(model: onnx.ModelProto, types: dict[str, TypeProto]) -> dict[str, n
     fresh, waiting = {}, []
     for node in model.graph.node:
         value = None
-        if node.op_type == "Shape" and (shape := closed_shape(types.get(node.input[0], TypeProto()))) is not None:
+        shape = closed_shape(types.get(node.input[0], TypeProto())) if node.op_type == "Shape" else None
+        if shape is not None:
             bounds = {attribute.name: attribute.i for attribute in node.attribute}
             value = np.array(shape[bounds.get("start") : bounds.get("end")], np.int64)
         elif node.op_type in SHAPE_MATH and all(name in values for name in node.input if name):
@@ -127,7 +129,7 @@ def _compute(model: onnx.ModelProto, types: dict[str, TypeProto]) -> dict[str, n
 
 
 def _run(node: NodeProto, values: dict[str, np.ndarray], opsets: dict[str, int]) -> np.ndarray | None:
-    """What `node` computes; None where it fails, so that its shape stays unknown, which is told where it matters."""
+    """What `node` computes. None where it fails: who needs the shape will say that it is unknown."""
     try:
         feeds = {name: values[name] for name in node.input if name}
         return ReferenceEvaluator(node, opsets=opsets).run(None, feeds)[0]

@@ -12,7 +12,7 @@ MODEL_GRAPH = 7
 GRAPH_INITIALIZER = 5
 TENSOR_RAW_DATA = 9
 
-#: Initializers of more bytes are left in the file; the shapes and axes that shape inference reads are smaller.
+#: Initializers of more bytes stay in the file; the shapes and axes that inference reads are smaller.
 LARGE = 1024
 
 
@@ -38,7 +38,8 @@ def skim(data: mmap.mmap, name: str) -> bytes:
         tensor = _rewrite(data, start, stop, TENSOR_RAW_DATA, take)
         for where in taken:  # behind all other fields: the last data_location counts
             entries = [StringStringEntryProto(key=key, value=value) for key, value in where.items()]
-            tensor += TensorProto(data_location=TensorProto.EXTERNAL, external_data=entries).SerializeToString()
+            outside = TensorProto(data_location=TensorProto.EXTERNAL, external_data=entries)
+            tensor += outside.SerializeToString()
         return _delimited(GRAPH_INITIALIZER, tensor)
 
     return _rewrite(data, 0, len(data), MODEL_GRAPH, graph)
@@ -47,7 +48,8 @@ def skim(data: mmap.mmap, name: str) -> bytes:
 def _rewrite(
     data: mmap.mmap, start: int, stop: int, field: int, replace: Callable[[int, int], bytes | None]
 ) -> bytes:
-    """The message in data[start:stop]; each `field` of it becomes `replace(its start, its stop)` or, for None, stays."""
+    """The message in data[start:stop], each of its `field`s replaced by `replace(start, stop of its body)`,
+    which is whole fields, or left as it is for None."""
     out, kept = bytearray(), start
     for number, begin, body, end in _fields(data, start, stop):
         if number == field and (new := replace(body, end)) is not None:
@@ -57,7 +59,7 @@ def _rewrite(
 
 
 def _fields(data: mmap.mmap, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """(number, start of the field, start and stop of its body) of each length-delimited field of a message."""
+    """(number, start, start of the body, stop) of each length-delimited field of a message."""
     while at < stop:
         begin = at
         tag, at = _varint(data, at)

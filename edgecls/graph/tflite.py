@@ -29,7 +29,7 @@ OPTIONS_2 = _names(schema.BuiltinOptions2)
 def read(path: Path, data: mmap.mmap) -> Graph:
     """See `graph.read`."""
     if data[4:8] != b"TFL3":
-        raise BadFile(f"{path} is not a TFLite model: its bytes 4 to 8 should be b'TFL3' and are {data[4:8]!r}")
+        raise BadFile(f"{path} is not a TFLite model: its bytes 4 to 7 should be b'TFL3', not {data[4:8]!r}")
     try:
         return _Reader(path, data).graph()
     except (struct.error, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
