@@ -81,11 +81,11 @@ def dequantized(value: np.ndarray, tensor: TensorInfo) -> np.ndarray:
     return (value.astype(np.float32) - tensor.zero_point) * np.float32(tensor.scale)
 
 
-def check(files: list[dict[str, Any]], pictures: str, reference: str, pictures_are: str, emit) -> list[dict[str, Any]]:
-    """Child process: run each file on held-out pictures and compare it with the float model.
+def check(files: list[dict[str, Any]], pictures: str, reference: str, pictures_are: str) -> list[dict[str, Any]]:
+    """Run each file on held-out pictures and compare it with the float model.
 
     files: {"path", "min_sqnr_db", "ends"} each. pictures: a .npy (count, 1, height, width,
-    channels). reference: a .npy of the float model's logits, or the float model as a file.
+    channels). reference: a .npy of the float model's logits, or the float model as a file. pictures_are: in words.
     Returns for each file the fields that a manifest wants to know of it.
     """
     held = np.load(pictures, mmap_mode="r")

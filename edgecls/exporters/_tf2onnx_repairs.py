@@ -1,27 +1,24 @@
-"""Four repairs of tf2onnx 1.17."""
+"""Repairs of tf2onnx 1.17."""
 
 from __future__ import annotations
 
 import functools
-import gc
+import os
+
+
+#: The passes that our simplifier has no equal of.
+_PASSES = ("optimize_transpose", "global_pool_optimizer", "remove_identity")
 
 
 @functools.cache
 def apply() -> None:
     """Put the repairs in place; conversions of this process have them from then on."""
     import numpy as np
-    from tf2onnx import tfonnx, utils
+    from tf2onnx import optimizer, tfonnx, utils
     from tf2onnx.handler import tf_op
-    from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
     from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
-    run_pass, handle_add = GraphOptimizerBase.optimize, TransposeOptimizer._add_handler
-
-    def collecting(self, graph, iteration):
-        # Each pass copies the graph and leaves the old one in reference cycles.
-        optimized = run_pass(self, graph, iteration)
-        gc.collect()
-        return optimized
+    handle_add = TransposeOptimizer._add_handler
 
     def add_of_scalar(self, transpose, node):
         # An Add with a scalar constant raises in the original, which ends the whole optimization.
@@ -47,6 +44,9 @@ def apply() -> None:
             ctx.remove_node(node.name)
             ctx.make_node("Sub", [one, erf], outputs=node.output, name=node.name, shapes=[shape], dtypes=[dtype])
 
-    GraphOptimizerBase.optimize = collecting
+    passes = {name: step for name, step in optimizer._get_optimizers().items() if name in _PASSES}
+    optimizer._get_optimizers = lambda: passes
+    # Otherwise a pass that fails is only logged, and each pass works on a copy of the graph.
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     TransposeOptimizer._add_handler = add_of_scalar
     tfonnx.rewrite_gemm = keep_products

@@ -7,10 +7,8 @@ Placeholder of its name in the graph.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,26 +108,3 @@ def with_constants(frozen: Frozen, wanted=lambda value: True) -> GraphDef:
         constant.attr["dtype"].type = node.attr["dtype"].type
         constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     return graph
-
-
-def save(frozen: Frozen, folder: Path) -> None:
-    """Write to `folder`, which appears when all is written."""
-    from safetensors.numpy import save_file
-
-    partial = folder.with_name(folder.name + ".partial")
-    partial.mkdir()
-    (partial / "graph.pb").write_bytes(frozen.graph.SerializeToString())
-    # Keras hands out arrays that may be views; the file format wants them contiguous.
-    save_file({name: np.ascontiguousarray(v) for name, v in frozen.weights.items()}, partial / "weights.safetensors")
-    shapes = {"input_shape": frozen.input_shape, "output_shape": frozen.output_shape}
-    (partial / "shapes.json").write_text(json.dumps(shapes))
-    partial.rename(folder)
-
-
-def load(folder: Path) -> Frozen:
-    import tensorflow as tf
-    from safetensors.numpy import load_file
-
-    graph = tf.compat.v1.GraphDef.FromString((folder / "graph.pb").read_bytes())
-    shapes = json.loads((folder / "shapes.json").read_text())
-    return Frozen(graph, load_file(folder / "weights.safetensors"), *(tuple(shape) for shape in shapes.values()))

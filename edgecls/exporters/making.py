@@ -1,4 +1,4 @@
-"""The child process that has TensorFlow: it builds, freezes, converts to TFLite, says what is right."""
+"""The child process that has TensorFlow: it builds, freezes, converts, says what is right."""
 
 from __future__ import annotations
 
@@ -10,44 +10,53 @@ from edgecls.errors import UncountableOp, WorkFailed
 from edgecls.exporters import calibration, frozen
 
 #: Names of what is left in the work folder.
-FROZEN, CALIBRATION, HELD, REFERENCE = "frozen", "calibration.npy", "held.npy", "reference.npy"
+SKELETON, KERNELS = "skeleton.onnx", "kernels.safetensors"
+CALIBRATION, HELD, HELD_WORDS, REFERENCE = "calibration.npy", "held.npy", "held.txt", "reference.npy"
 
-#: The stage at whose beginning the float .tflite and the pictures are there.
-CAN_QUANTIZE = "reference"
+#: Empty files that say what is there: the ONNX graph and its kernels; the float .tflite and the
+#: pictures; the float model's logits.
+CONVERTED, QUANTIZABLE, CHECKABLE = "converted", "quantizable", "checkable"
 
 
 def make(
-    row: dict[str, Any] | None, path: str | None, plan: dict[str, Any], work: str, tflite: str | None, emit
+    row: dict[str, Any] | None, path: str | None, plan: dict[str, Any], work: str, tflite: str | None, onnx: bool, emit
 ) -> dict[str, Any]:
     """Child process: from a row, or the model file at `path`, to the work folder's files.
 
     row: keyword arguments of `builder.build`. plan: of `calibration.plan`, as JSON. tflite: where
-    to write the float .tflite, if it is wanted.
+    to write the float .tflite, if it is wanted. onnx: whether an ONNX graph is wanted.
     Returns what a manifest wants to know of the model, and of the pictures.
     """
     folder = Path(work)
     emit({"stage": "load TensorFlow"})
     import numpy as np
+    import tensorflow  # noqa: F401  here, so that the stage is what it says
 
-    from edgecls.exporters.tflite import convert
+    from edgecls.exporters import onnx as to_onnx
+    from edgecls.exporters import tflite as to_tflite
 
     emit({"stage": "build"})
     model = builder.build(**row) if row else keras_file.load(Path(path))
     _, size, _, channels = model.input_shape
     emit({"stage": "freeze"})
     graph, run = frozen.freeze(model)
-    frozen.save(graph, folder / FROZEN)  # from here on the conversion to ONNX runs beside
+    emit({"stage": "convert"})
+    if onnx:
+        to_onnx.convert(graph, folder / SKELETON, folder / KERNELS)
+    (folder / CONVERTED).touch()
     if tflite:
-        emit({"stage": "convert"})
-        convert(graph, Path(tflite))
+        to_tflite.convert(graph, Path(tflite))
     del graph
     emit({"stage": "pictures"})
     pictures = calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))
-    emit({"stage": CAN_QUANTIZE})
+    (folder / HELD_WORDS).write_text(pictures["held"], encoding="utf-8")
+    (folder / QUANTIZABLE).touch()
+    emit({"stage": "reference"})
     logits = np.concatenate([run(picture) for picture in np.load(folder / HELD)])
     if not np.isfinite(logits).all():
         raise WorkFailed("the float model gives logits that are not finite; its weights are damaged")
     np.save(folder / REFERENCE, logits)
+    (folder / CHECKABLE).touch()
     return {"model": _facts(model, ours=row is not None), "pictures": pictures}
 
 
@@ -73,9 +82,13 @@ def pictures(plan: dict[str, Any], size: int, channels: int, layout: str, work: 
     """Child process: the pictures alone, where the float model is there already."""
     import numpy as np
 
-    files = [str(Path(work) / name) for name in (CALIBRATION, HELD)]
+    folder = Path(work)
+    files = [str(folder / name) for name in (CALIBRATION, HELD)]
     facts = calibration.materialise(plan, size, channels, *files)
     if layout == "NCHW":
         for file in files:
             np.save(file, np.load(file).transpose(0, 1, 4, 2, 3))
+    (folder / HELD_WORDS).write_text(facts["held"], encoding="utf-8")
+    for marker in (QUANTIZABLE, CHECKABLE):
+        (folder / marker).touch()
     return facts

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import time
+import collections
 from pathlib import Path
 
+import numpy as np
+
 from edgecls.errors import BadFile, UsageError, WorkFailed
-from edgecls.exporters import frozen as frozen_model
-from edgecls.exporters.frozen import INPUT, OUTPUT
+from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 from edgecls.exporters.source import graph_facts
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
@@ -17,50 +17,76 @@ OPSET = 17
 _PER_CHANNEL_OPSET = 13
 _QUANTIZED_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
 
-_WAIT_SECONDS = 0.05
+def convert(frozen: Frozen, skeleton: Path, kernels: Path) -> None:
+    """Write the graph as ONNX with its kernels left out as inputs, and the kernels as .safetensors.
 
-
-def convert(frozen: str, target: str, emit) -> None:
-    """Child process: write the float model from the frozen one in folder `frozen`.
-
-    May be started while that is still being written: importing the converter takes seconds.
+    Needs TensorFlow; `join` makes the float model of the two without.
     """
+    import onnx
     import tf2onnx
+    from safetensors.numpy import save_file
 
     from edgecls.exporters import _tf2onnx_repairs
 
-    while not Path(frozen).exists():
-        time.sleep(_WAIT_SECONDS)
-    emit({"stage": "convert"})
-    model = frozen_model.load(Path(frozen))
     _tf2onnx_repairs.apply()
-    gc.collect()
-    gc.freeze()
-    # Kernels stay out of the conversion as inputs of the graph; vectors go in, to be folded.
-    kernels = {name: value for name, value in model.weights.items() if value.ndim > 1}
-    graph = frozen_model.with_constants(model, lambda value: value.ndim <= 1)
+    values = {name: value for name, value in frozen.weights.items() if value.ndim > 1}
     proto, _ = tf2onnx.convert.from_graph_def(
-        graph,
-        input_names=[f"{name}:0" for name in (INPUT, *kernels)],
+        with_constants(frozen, lambda value: value.ndim <= 1),  # vectors go in, to be folded
+        input_names=[f"{name}:0" for name in (INPUT, *values)],
         output_names=[f"{OUTPUT}:0"],
         opset=OPSET,
     )
-    raw = Path(target).with_suffix(".raw.onnx")
-    _save_with(kernels, proto, raw)
-    simplify(raw, Path(target))
+    onnx.save(proto, skeleton)
+    # Keras hands out arrays that may be views; the file format wants them contiguous.
+    save_file({name: np.ascontiguousarray(value) for name, value in values.items()}, kernels)
+
+
+def join(skeleton: Path, kernels: Path, target: Path) -> None:
+    """Write the float model from what `convert` left."""
+    import onnx
+    from onnx import numpy_helper
+    from safetensors.numpy import load_file
+
+    proto, values = onnx.load(skeleton), load_file(kernels)
+    inputs = [value for value in proto.graph.input if value.name.removesuffix(":0") not in values]
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)
+    for name, value in values.items():
+        proto.graph.initializer.append(numpy_helper.from_array(value, f"{name}:0"))
+    _rename(proto.graph, {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT})
+    _join_dense(proto.graph)
+    raw = target.with_suffix(".raw.onnx")
+    onnx.save(proto, raw)
+    simplify(raw, target)
     raw.unlink()
 
 
-def _save_with(kernels, proto, path):
-    from onnx import numpy_helper, save
+def _join_dense(graph):
+    """Put the bias of each dense layer on tokens right behind its product: MatMul, Reshape, Add
+    becomes MatMul, Add, Reshape. The simplifier makes a Gemm of the two, which quantizers know."""
+    from onnx import NodeProto, numpy_helper
 
-    inputs = [value for value in proto.graph.input if value.name.removesuffix(":0") not in kernels]
-    del proto.graph.input[:]
-    proto.graph.input.extend(inputs)
-    for name, value in kernels.items():
-        proto.graph.initializer.append(numpy_helper.from_array(value, f"{name}:0"))
-    _rename(proto.graph, {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT})
-    save(proto, path)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    writers = {node.output[0]: node for node in graph.node}
+    readers = collections.Counter(name for node in graph.node for name in node.input)
+
+    def written_by(kind, name):
+        return writers[name] if name in writers and writers[name].op_type == kind and readers[name] == 1 else None
+
+    for add in graph.node:
+        reshape = written_by("Reshape", add.input[0]) if add.op_type == "Add" and add.input[1] in constants else None
+        product = written_by("MatMul", reshape.input[0]) if reshape and reshape.input[1] in constants else None
+        if product and product.input[1] in constants:
+            width = constants[product.input[1]].dims[-1]
+            shape = numpy_helper.to_array(constants[reshape.input[1]])
+            if shape[-1] == width and list(constants[add.input[1]].dims) == [width]:
+                biased, shaped = NodeProto(), NodeProto()
+                biased.CopyFrom(add)
+                shaped.CopyFrom(reshape)
+                biased.input[0], biased.output[0] = product.output[0], f"{product.output[0]}_biased"
+                shaped.input[0], shaped.output[0] = biased.output[0], add.output[0]
+                reshape.CopyFrom(biased)
+                add.CopyFrom(shaped)
 
 
 def adopt(source: str, target: str, emit) -> dict:
@@ -185,7 +211,6 @@ def quantize(
 
     Returns how the ends are quantized, as TensorInfo by name: an .onnx file cannot say it itself.
     """
-    import numpy as np
     import onnx
 
     if precision == "fp16":
@@ -206,9 +231,20 @@ def quantize(
 
 
 def _static_int8(source, target, pictures, input_range, emit):
-    import numpy as np
+    import onnxruntime as ort
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.calibrate import CalibraterBase
 
+    def one_thread(calibrator):
+        # The original takes every core and spins on it, while the other format is being made.
+        settings = ort.SessionOptions()
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings.intra_op_num_threads = 1
+        calibrator.infer_session = ort.InferenceSession(
+            calibrator.augmented_model_path, settings, providers=calibrator.execution_providers
+        )
+
+    CalibraterBase.create_inference_session = one_thread
     # Quantize the picture itself, before the Transpose that it meets first.
     options = {"ForceQuantizeNoInputCheck": True}
     if input_range is not None:

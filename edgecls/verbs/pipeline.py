@@ -1,11 +1,12 @@
 """The work of one export: child processes that make files in a work folder, then publication.
 
-            ┌─▶ .tflite ──▶ quantize ──▶ check ──▶ publish
+            ┌─▶ .tflite ──────▶ quantize ──▶ check ──▶ publish
     make ───┤
-            └─▶ .onnx  ───▶ quantize ──▶ check ──▶ publish
+            └─▶ join .onnx ──▶ quantize ──▶ check ──▶ publish
 
-The two lines run side by side where memory allows. Where a float file is there already, given by
-the user or up to date, its line begins after it.
+One child process makes what needs TensorFlow, one more goes along each line (see `line.finish`).
+They run side by side where memory allows; a line waits for what it needs. Where a float file is
+there already, given by the user or up to date, there is nothing to make.
 """
 
 from __future__ import annotations
@@ -148,15 +149,14 @@ class _Pipeline:
         self.fingerprints, self.on_stage, self.on_note, self.work = fingerprints, on_stage, on_note, work
         self.memory_cap = int(_CAP * psutil.virtual_memory().available)
         self.converting = [recipe.format for recipe in missing if recipe.precision == "fp32"]
-        self.seconds: dict[Recipe, float] = {}
-        self.can_quantize, self.stop = threading.Event(), threading.Event()
+        self.float_seconds = 0.0
+        self.stop = threading.Event()
 
     def run(self) -> dict[Recipe, Artifact]:
         formats = dict.fromkeys(recipe.format for recipe in self.missing)
         with ThreadPoolExecutor(1 + len(formats)) as pool:
             try:
                 made = pool.submit(self._prepare)
-                made.add_done_callback(lambda made: self.can_quantize.set())
                 lines = [pool.submit(self._line, format, made) for format in formats]
                 wait([made, *lines], return_when=FIRST_EXCEPTION)
                 for work in (made, *lines):
@@ -167,12 +167,10 @@ class _Pipeline:
                 self.stop.set()  # what is still running waits for what will not come
                 raise
 
-    def _child(self, function: str, format: str, **job) -> process.Outcome:
+    def _child(self, function: str, shown: str, /, **job) -> process.Outcome:
         def on_event(event):
-            if event.get("stage") == making.CAN_QUANTIZE:
-                self.can_quantize.set()
             what = event.get("stage", "calibrate")
-            self.on_stage(Stage(self.source.name, format, what, event.get("done", 0), event.get("total", 0)))
+            self.on_stage(Stage(self.source.name, shown, what, event.get("done", 0), event.get("total", 0)))
 
         return process.run(
             function, job, memory_cap=self.memory_cap, stop=self.stop, verbose=self.job.verbose, on_event=on_event
@@ -200,19 +198,19 @@ class _Pipeline:
                 plan=plan,
                 work=str(self.work),
                 tflite=str(self._float("tflite")) if "tflite" in self.converting else None,
+                onnx="onnx" in self.converting,
             )
-            self.seconds[recipe_for("tflite", "fp32")] = outcome.seconds
-            return {**outcome.result, "reference": self.work / making.REFERENCE}
+            self.float_seconds = outcome.seconds
+            return outcome.result
         if self.converting:
             (format,) = self.converting
             adopted = self._child(
                 f"edgecls.exporters.{format}:adopt", format, source=str(source.path), target=str(self._float(format))
             )
-            self.seconds[recipe_for(format, "fp32")] = adopted.seconds
-            facts, reference = adopted.result, source.path
+            self.float_seconds, facts = adopted.seconds, adopted.result
         else:
             fp32 = next(found for recipe, found in self.ready.items() if recipe.precision == "fp32")
-            known, reference = fp32.manifest, fp32.path
+            known = fp32.manifest
             facts = dataclasses.asdict(known.model) | {
                 "channels": known.input.shape[3 if known.layout == "NHWC" else 1],
                 "layout": known.layout,
@@ -226,40 +224,48 @@ class _Pipeline:
             layout=facts["layout"],
             work=str(self.work),
         )
-        return {"model": facts, "pictures": pictures.result, "reference": reference}
+        return {"model": facts, "pictures": pictures.result}
 
     def _line(self, format: str, made: Future) -> dict[Recipe, Artifact]:
         """All files of one format."""
-        if format == "onnx" and "onnx" in self.converting and self.source.kind in ("row", "keras"):
-            if not self._side_by_side():
-                made.result()
-            outcome = self._child(
-                "edgecls.exporters.onnx:convert",
-                format,
-                frozen=str(self.work / making.FROZEN),
-                target=str(self._float(format)),
-            )
-            self.seconds[recipe_for("onnx", "fp32")] = outcome.seconds
-        if self._side_by_side():
-            self.can_quantize.wait()
-        else:
+        if not self._side_by_side():
             made.result()
         recipes = [recipe for recipe in self.missing if recipe.format == format]
-        files = [self._file(recipe) for recipe in recipes]
-        facts = made.result()
-        self.on_stage(Stage(self.source.name, format, "verify"))
-        checked = self._child(
-            "edgecls.verification:check",
-            format,
-            files=files,
-            pictures=str(self.work / making.HELD),
-            reference=str(facts["reference"]),
-            pictures_are=facts["pictures"]["held"],
-        )
-        return {
-            recipe: self._publish(recipe, Path(file["path"]), result, facts)
-            for recipe, file, result in zip(recipes, files, checked.result, strict=True)
+        join = format == "onnx" and format in self.converting and self.source.kind in ("row", "keras")
+        paths = {
+            recipe: self._float(format) if recipe.precision == "fp32" else self.work / f"{recipe.precision}.{format}"
+            for recipe in recipes
         }
+        outcome = self._child(
+            "edgecls.verbs.line:finish",
+            format,
+            format=format,
+            work=str(self.work),
+            source=str(self._float(format)),
+            join=join,
+            files=[
+                {
+                    "path": str(path),
+                    "precision": recipe.precision,
+                    "io": self.job.io_of(recipe),
+                    "min_sqnr_db": recipe.min_sqnr_db,
+                }
+                for recipe, path in paths.items()
+            ],
+            input_range=self.source.preprocess and self.source.preprocess.value_range,
+            reference=str(self._reference()),
+        )
+        facts = made.result()
+        return {
+            recipe: self._publish(recipe, paths[recipe], result, facts)
+            for recipe, result in zip(recipes, outcome.result, strict=True)
+        }
+
+    def _reference(self) -> Path:
+        """The float model's logits, or the float model as a file."""
+        if not self.converting:
+            return next(found.path for recipe, found in self.ready.items() if recipe.precision == "fp32")
+        return self.work / making.REFERENCE if self.source.kind in ("row", "keras") else self.source.path
 
     def _side_by_side(self) -> bool:
         spec, path = self.source.spec, self.source.path
@@ -271,26 +277,6 @@ class _Pipeline:
         """The float file of a format: made in the work folder, or there already."""
         fp32 = recipe_for(format, "fp32")
         return self.ready[fp32].path if fp32 in self.ready else self.work / f"fp32.{format}"
-
-    def _file(self, recipe: Recipe) -> dict[str, Any]:
-        """Make the file of `recipe`; what `verification.check` wants to know of it."""
-        path, ends = self._float(recipe.format), None
-        if recipe.precision != "fp32":
-            path = self.work / f"{recipe.precision}.{recipe.format}"
-            preprocess = self.source.preprocess
-            self.on_stage(Stage(self.source.name, recipe.format, f"make {recipe.precision}"))
-            outcome = self._child(
-                f"edgecls.exporters.{recipe.format}:quantize",
-                recipe.format,
-                source=str(self._float(recipe.format)),
-                target=str(path),
-                precision=recipe.precision,
-                calibration=str(self.work / making.CALIBRATION),
-                input_range=preprocess and preprocess.value_range,
-                io=self.job.io_of(recipe),
-            )
-            self.seconds[recipe], ends = outcome.seconds, outcome.result
-        return {"path": str(path), "min_sqnr_db": recipe.min_sqnr_db, "ends": ends or {}}
 
     def _publish(self, recipe, path, result, facts) -> Artifact:
         source, pictures, model = self.source, facts["pictures"], facts["model"]
@@ -329,7 +315,7 @@ class _Pipeline:
             options=self.job.options(recipe),
             tools=tool_versions(),
             fingerprint=self.fingerprints[recipe],
-            seconds=round(self.seconds[recipe], 3),
+            seconds=round(result["seconds"] + self.float_seconds * (recipe.precision == "fp32"), 3),
         )
         return artifact.publish(path, target, manifest)
 

@@ -1,0 +1,82 @@
+"""The child process of one format: it joins, quantizes and checks, and has no TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+
+from edgecls import runtimes, verification
+from edgecls.exporters import making
+
+#: What takes long to import, and can be imported while the model is still being built.
+_LIBRARIES = {
+    "tflite": ("litert_quantizer.quantizer", "litert_quantizer.calibrator"),
+    "onnx": ("onnx", "onnxruntime.quantization"),
+}
+
+_WAIT_SECONDS = 0.02
+
+
+def finish(
+    format: str,
+    work: str,
+    source: str,
+    join: bool,
+    files: list[dict[str, Any]],
+    input_range: tuple[float, float] | None,
+    reference: str,
+    emit,
+) -> list[dict[str, Any]]:
+    """Child process: make `files` of the float file `source` and run them all on held-out pictures.
+
+    May be started before `making.make` is done; it waits for what it needs in the folder `work`.
+    join: whether `source` is still to be made of what the conversion to ONNX left there.
+    files: {"path", "precision", "io", "min_sqnr_db"} each; fp32 is `source` itself.
+    reference: see `verification.check`.
+    Returns for each file what `verification.check` says, and the seconds it took to make.
+    """
+    exporter, folder = importlib.import_module(f"edgecls.exporters.{format}"), Path(work)
+    for library in _LIBRARIES[format]:
+        importlib.import_module(library)
+    next(runtime for runtime in runtimes.RUNTIMES.values() if runtime.format == format).load()
+    joined = 0.0
+    if join:
+        _wait_for(folder / making.CONVERTED)
+        emit({"stage": "convert"})
+        start = time.perf_counter()
+        exporter.join(folder / making.SKELETON, folder / making.KERNELS, Path(source))
+        joined = time.perf_counter() - start
+    _wait_for(folder / making.QUANTIZABLE)
+    seconds, ends = [], []
+    for file in files:
+        start = time.perf_counter()
+        end = None
+        if file["precision"] != "fp32":
+            emit({"stage": f"make {file['precision']}"})
+            end = exporter.quantize(
+                source=source,
+                target=file["path"],
+                precision=file["precision"],
+                calibration=str(folder / making.CALIBRATION),
+                input_range=input_range,
+                io=file["io"],
+                emit=emit,
+            )
+        seconds.append(time.perf_counter() - start if file["precision"] != "fp32" else joined)
+        ends.append(end or {})
+    _wait_for(folder / making.CHECKABLE)
+    emit({"stage": "verify"})
+    checked = verification.check(
+        [{**file, "ends": end} for file, end in zip(files, ends, strict=True)],
+        pictures=str(folder / making.HELD),
+        reference=reference,
+        pictures_are=(folder / making.HELD_WORDS).read_text(encoding="utf-8"),
+    )
+    return [{**result, "seconds": taken} for result, taken in zip(checked, seconds, strict=True)]
+
+
+def _wait_for(marker: Path) -> None:
+    while not marker.exists():
+        time.sleep(_WAIT_SECONDS)
