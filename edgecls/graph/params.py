@@ -46,8 +46,6 @@ class _Weights:
             filters = self._norm(op)
         elif op.kind in SCALES or op.kind in OFFSETS:
             filters = self._affine(op)
-        elif op.kind in CASTS:
-            filters = self._foldable(op.inputs[0])
         if filters and not _clamps(op):
             self.filters[op.outputs[0]] = filters
 
@@ -63,7 +61,7 @@ class _Weights:
             self._count(tensor)
         bias = op.inputs[rule.bias] if rule.bias is not None and rule.bias < len(op.inputs) else None
         biased = bias is not None and self._count_offset(bias)
-        if self.flow.fixed.isdisjoint(operands):
+        if self.flow.fixed.isdisjoint(operands) or not op.outputs[0].floating:  # integers may be clamped ones
             return None
         return _Filters(rule.filters(op), biased)
 
@@ -111,7 +109,7 @@ class _Weights:
             if op.kind in DENSE:
                 bias = op.inputs[CONTRACTIONS[op.kind].bias :]
                 return tensor is op.inputs[0] and bool(present(bias[:1]))
-            affine = op.kind in SCALES or op.kind in OFFSETS or op.kind in CASTS
+            affine = op.kind in SCALES or op.kind in OFFSETS
             if not affine or len(self.flow.activations(op.inputs)) != 1:
                 return False
         return False
