@@ -35,6 +35,23 @@ class LocalResponseNormalization(keras.layers.Layer):
 
 
 @registered
+class LayerNorm(keras.layers.LayerNormalization):
+    """Keras's, over the last axis, in the form that runtimes know: first centred, then scaled.
+
+    ONNX Runtime joins it to one operator, which Keras's own form never becomes, and TFLite takes
+    scale and offset into a dense layer behind it. Rows of channels, because tf2onnx makes a global
+    pool of the mean of a three-dimensional tensor.
+    """
+
+    def call(self, x):
+        rows = keras.ops.reshape(x, (-1, x.shape[-1]))
+        centred = rows - keras.ops.mean(rows, axis=-1, keepdims=True)
+        variance = keras.ops.mean(keras.ops.power(centred, 2.0), axis=-1, keepdims=True)
+        rows = centred / keras.ops.sqrt(variance + self.epsilon) * self.gamma + self.beta
+        return keras.ops.reshape(rows, (-1, *x.shape[1:]))
+
+
+@registered
 class ClassToken(keras.layers.Layer):
     """(batch, tokens, width) with one learned token in front (Dosovitskiy et al. 2020, equation 1)."""
 
@@ -42,9 +59,8 @@ class ClassToken(keras.layers.Layer):
         self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="zeros", name="token")
 
     def call(self, x):
-        # A padded row plus a constant: cheaper on a phone than concatenating a broadcast.
-        front = keras.ops.pad(self.token, [(0, 0), (0, x.shape[1]), (0, 0)])
-        return keras.ops.pad(x, [(0, 0), (1, 0), (0, 0)]) + front
+        front = keras.ops.broadcast_to(self.token, (keras.ops.shape(x)[0], 1, x.shape[-1]))
+        return keras.ops.concatenate([front, x], axis=1)
 
 
 @registered

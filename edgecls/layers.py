@@ -65,9 +65,9 @@ def folded_params(model: keras.Model) -> int:
     """Parameters left in an inference graph whose batch norms are folded where they can be.
 
     A batch norm that is alone in reading a convolution or dense layer without activation becomes
-    that layer's kernel and bias; one that is read by a dense layer with a bias alone disappears in
-    that. Any other one stays as a scale and an offset per channel. A bias of nothing but zeros is
-    left out: in an exported graph it cannot be told from the one of a layer that has none.
+    that layer's kernel and bias. A batch norm or a `LayerNorm` that is read by a dense layer with a
+    bias alone leaves its scale and offset in that. Any other one keeps them. A bias of nothing but
+    zeros is left out: in an exported graph it cannot be told from the one of a layer that has none.
     """
     nodes = [node for _, node in calls(model)]
     readers: dict[int, list] = {}
@@ -78,13 +78,14 @@ def folded_params(model: keras.Model) -> int:
     total = sum(_params(layer) - _zeros(layer) for layer in others.values())
     for node in nodes:
         if _is_norm(node.operation):
-            channels = node.operation.moving_mean.shape[0]
+            channels = node.operation.weights[0].shape[0]
             tensor = node.input_tensors[0]
             producer = tensor._keras_history.operation
             next_layers = readers.get(id(node.output_tensors[0]), [])
             if [type(layer).__name__ for layer in next_layers] == ["Dense"] and next_layers[0].use_bias:
                 continue
-            if len(readers[id(tensor)]) == 1 and _is_linear(producer):
+            follows = len(readers[id(tensor)]) == 1 and _is_linear(producer)
+            if follows and type(node.operation).__name__ == "BatchNormalization":
                 total += 0 if producer.use_bias and not _zeros(producer) else channels
             else:
                 total += 2 * channels
@@ -153,6 +154,7 @@ _RULES = {
 _FREE = {
     "BatchNormalization",
     "ClassToken",
+    "LayerNorm",
     "LayerNormalization",
     "Normalization",
     "PositionEmbedding",
@@ -178,7 +180,7 @@ def _zeros(layer) -> int:
 
 
 def _is_norm(layer) -> bool:
-    return type(layer).__name__ == "BatchNormalization"
+    return type(layer).__name__ in ("BatchNormalization", "LayerNorm")
 
 
 def _is_linear(layer) -> bool:

@@ -69,6 +69,10 @@ def _ones(rng, shape):
     return np.ones(shape, np.float32)
 
 
+def _normal(rng, shape):
+    return rng.standard_normal(shape, np.float32)
+
+
 def _small(rng, shape):
     return 0.02 * rng.standard_normal(shape, np.float32)
 
@@ -95,14 +99,15 @@ def _he_normal(rng, shape, *, fan_in):
     return kernel
 
 
-#: How each variable is drawn, by class of layer. Tokens and position tables are small, as in ViT.
+#: How each variable is drawn, by class of layer. The class token has the power of what it stands
+#: before; position tables are small, as in ViT.
 _RULES = {
     "Conv2D": {"kernel": _he, "bias": _small},
     "DepthwiseConv2D": {"kernel": _he_depthwise, "bias": _small},
     "Dense": {"kernel": _he, "bias": _small},
     "BatchNormalization": {"gamma": _near_one, "beta": _small, "moving_mean": _zeros, "moving_variance": _ones},
-    "LayerNormalization": {"gamma": _near_one, "beta": _small},
-    "ClassToken": {"token": _small},
+    "LayerNorm": {"gamma": _near_one, "beta": _small},
+    "ClassToken": {"token": _normal},
     "PositionEmbedding": {"table": _small},
     "RelativePositionBias": {"table": _small},
 }

@@ -43,7 +43,7 @@ _TORCH: dict[str, dict[str, tuple[str, Callable]]] = {
         "moving_mean": ("running_mean", np.asarray),
         "moving_variance": ("running_var", np.asarray),
     },
-    "LayerNormalization": {"gamma": ("weight", np.asarray), "beta": ("bias", np.asarray)},
+    "LayerNorm": {"gamma": ("weight", np.asarray), "beta": ("bias", np.asarray)},
     # Parameters of no module of their own: the source's name is the tensor's.
     "ClassToken": {"token": ("", np.asarray)},
     "PositionEmbedding": {"table": ("", np.asarray)},

@@ -275,6 +275,14 @@ def test_scale_and_offset_before_a_dense_layer_with_a_bias_fold_into_it(tmp_path
     assert (with_bias.params, without.params) == (12 + 3, 4 + 4 + 12)
 
 
+def test_scale_and_offset_of_a_layer_norm_before_a_dense_layer_with_a_bias_fold_into_it(tmp_path):
+    tensors = {"x": (1, 4), "w": weights(4, 3), "b": weights(3), "y": (1, 3), "s": weights(4), "o": weights(4)}
+    norm = ("LayerNormalization", "x s o", "a", {"axis": -1})
+    with_bias = costs(tmp_path / "net.onnx", [norm, ("Gemm", "a w b", "y")], tensors)
+    without = costs(tmp_path / "net.onnx", [norm, ("Gemm", "a w", "y")], tensors)
+    assert (with_bias.params, without.params) == (12 + 3, 4 + 4 + 12)
+
+
 def test_bias_of_zeros_counts_as_none(tmp_path):
     ops = [("Conv", "x w b", "y")]
     assert onnx_params(tmp_path, *ops, b=np.zeros(5, np.float32)) == 20

@@ -4,6 +4,7 @@ import math
 
 import keras
 import numpy as np
+import pytest
 
 from edgecls import keras_layers
 
@@ -22,6 +23,17 @@ def test_gelu_is_exact():
     x = np.linspace(-4, 4, 33, dtype=np.float32)
     expected = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x.tolist()]
     np.testing.assert_allclose(np.asarray(keras_layers.gelu(x)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5,), (6, 5), (2, 3, 5)])
+def test_layer_norm_is_that_of_keras(shape):
+    x = np.random.default_rng(0).normal(3, 2, (4, *shape)).astype(np.float32)
+    ours, theirs = keras_layers.LayerNorm(epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+        layer.gamma.assign(np.linspace(0.5, 2, 5))
+        layer.beta.assign(np.linspace(-1, 1, 5))
+    np.testing.assert_allclose(np.asarray(ours(x)), np.asarray(theirs(x)), atol=1e-5)
 
 
 def test_class_token_stands_in_front():

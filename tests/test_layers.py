@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from edgecls import layers
+from edgecls import keras_layers, layers
 from edgecls.errors import UncountableOp
 
 
@@ -117,3 +117,11 @@ def test_bias_of_zeros_is_not_left_in_a_folded_graph():
     x = keras.layers.BatchNormalization()(keras.layers.Conv2D(5, 1)(x))
     x = keras.layers.Conv2D(6, 1, bias_initializer="ones")(x)
     assert layers.folded_params(keras.Model(image, x)) == 12 + (20 + 5) + (30 + 6)
+
+
+def test_our_layer_norm_leaves_scale_and_offset_in_a_dense_layer_with_a_bias():
+    tokens = keras.Input((3, 8))
+    x = keras.layers.Dense(5, bias_initializer="ones")(keras_layers.LayerNorm()(tokens))
+    x = keras.layers.Dense(4, use_bias=False)(keras_layers.LayerNorm()(x))
+    x = keras.layers.Dense(2, bias_initializer="ones")(keras.layers.LayerNormalization(beta_initializer="ones")(x))
+    assert layers.folded_params(keras.Model(tokens, x)) == (40 + 5) + 10 + 20 + 8 + (8 + 2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgecls.randomise
-from edgecls import builder, images, registry, synthetic
+from edgecls import builder, images, keras_layers, registry, synthetic
 from edgecls.errors import WorkFailed
 from edgecls.keras_layers import PositionEmbedding
 from edgecls.randomise import GATE_RMS, LOGIT_STD, OFFSET, PICTURES, randomise
@@ -205,7 +205,7 @@ def test_a_layers_weights_do_not_depend_on_its_neighbours():
         lambda: [conv(16), keras.layers.ReLU(), pool(), dense(use_bias=False)],
         lambda: [conv(16), keras.layers.ReLU(), conv(10, 1), pool()],
         lambda: [conv(16), keras.layers.ReLU(), pool(), keras.layers.Reshape((1, 1, 16)), conv(10, 1)],
-        lambda: [conv(16), keras.layers.LayerNormalization(), keras.layers.ReLU(), pool(), dense()],
+        lambda: [conv(16), keras_layers.LayerNorm(), keras.layers.ReLU(), pool(), dense()],
         lambda: [conv(16), keras.layers.Reshape((900, 16)), PositionEmbedding(), average(), dense()],
     ],
     ids=["no bias", "convolution before the pool", "convolution after the pool", "layer norm", "positions"],

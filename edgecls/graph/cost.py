@@ -24,8 +24,8 @@ class Cost:
         activations are concatenated with or look up.
         Scale and offset of each channel (Mul, Add, BatchNormalization) count as runtimes fold them
         and TFLite files hold them: as one bias for each filter where they directly follow a kernel
-        whose output nothing else reads; as nothing where they directly precede a dense layer with a
-        bias. A bias of nothing but zeros does not count: TFLite's converter writes one where the
+        whose output nothing else reads; as nothing where they, or those of a LayerNormalization,
+        directly precede a dense layer with a bias. A bias of nothing but zeros does not count: TFLite's converter writes one where the
         net has none. Not weights: shapes, axes, paddings, scalars, quantization parameters, mean
         and variance of BatchNormalization, and what normalises the pictures before the first layer.
     macs: multiply-accumulates of convolutions (transposed ones: of each input with each weight it

@@ -36,7 +36,8 @@ class _Weights:
 
     def _visit(self, op: Op) -> None:
         filters = None
-        for tensor in present(op.inputs[WEIGHTS[op.kind]] if op.kind in WEIGHTS else ()):
+        vanishes = op.kind == "LayerNormalization" and self._feeds_dense(op)
+        for tensor in present(op.inputs[WEIGHTS[op.kind]] if op.kind in WEIGHTS and not vanishes else ()):
             self._count(tensor)
         if self._prepares(op):
             self.pictures.update(op.outputs)

@@ -26,5 +26,7 @@ def attend(q, k, v, *, bias=None, name):
 
 def layer_norm(x, *, name):
     """Layer norm over channels called `<name>_ln`."""
-    return keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_ln")(x)
+    from edgecls.keras_layers import LayerNorm
+
+    return LayerNorm(epsilon=1e-6, name=f"{name}_ln")(x)
 
