@@ -152,8 +152,8 @@ def mobilenet(tmp_path_factory):
     path, model = tmp_path_factory.mktemp("mobilenet_v2"), builder.build("mobilenet_v2")
     graph, _ = frozen.freeze(model)
     tflite.convert(graph, path / "net.tflite")
-    frozen.save(graph, path / "frozen")
-    onnx.convert(str(path / "frozen"), str(path / "net.onnx"), emit=lambda event: None)
+    onnx.convert(graph, path / "skeleton.onnx", path / "kernels")
+    onnx.join(path / "skeleton.onnx", path / "kernels", path / "net.onnx")
     return model, path
 
 

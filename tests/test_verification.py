@@ -135,7 +135,7 @@ def pictures(folder: Path, shape=(1, 1, 3), count=6) -> Path:
 
 def checked(path, held, reference, *, ends=None, at_least=80.0):
     files = [{"path": str(path), "min_sqnr_db": at_least, "ends": ends or {}}]
-    (found,) = verification.check(files, str(held), str(reference), "six pictures", emit=None)
+    (found,) = verification.check(files, str(held), str(reference), "six pictures")
     return found
 
 
