@@ -48,6 +48,13 @@ def unpack(data: bytes | bytearray | memoryview) -> schema.ModelT:
     return model
 
 
+def shapes(data: bytes) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, by name."""
+    graph = schema.Model.GetRootAs(data).Subgraphs(0)
+    tensors = [graph.Tensors(k) for k in range(graph.TensorsLength())]
+    return {t.Name().decode(): tuple(t.Shape(axis) for axis in range(t.ShapeLength())) for t in tensors}
+
+
 def write(model: schema.ModelT, path: Path) -> None:
     weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     builder = flatbuffers.Builder(weights + (1 << 20))  # grown once at most: growing copies it all

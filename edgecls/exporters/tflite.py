@@ -102,12 +102,15 @@ def _static_int8(source, pictures, input_range, emit) -> bytes:
         ranges.calibrate(batch, made._recipe_manager)
         emit({"done": done + 1, "total": len(pictures)})
     observed = ranges.get_model_qsvs()
-    for name, value in observed.items():
-        if not np.isfinite([value["min"], value["max"]]).all():
-            raise WorkFailed(f"calibration found a value that is not finite in tensor {name!r}")
     if input_range is not None:
         low, high = input_range
-        observed[flatbuffer.INPUT] = {"min": np.array([low]), "max": np.array([high])}
+        observed[flatbuffer.INPUT] = {"min": np.array(low), "max": np.array(high)}
+    shapes = flatbuffer.shapes(Path(source).read_bytes())
+    for name, ends in observed.items():
+        if not np.isfinite([ends["min"], ends["max"]]).all():
+            raise WorkFailed(f"calibration found a value that is not finite in tensor {name!r}")
+        # As many axes as the tensor: a concatenation with a constant fails without.
+        observed[name] = {end: np.reshape(value, (1,) * len(shapes[name])) for end, value in ends.items()}
     return made.quantize(observed).quantized_model
 
 
