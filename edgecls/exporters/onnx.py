@@ -54,39 +54,10 @@ def join(skeleton: Path, kernels: Path, target: Path) -> None:
     for name, value in values.items():
         proto.graph.initializer.append(numpy_helper.from_array(value, f"{name}:0"))
     _rename(proto.graph, {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT})
-    _join_dense(proto.graph)
     raw = target.with_suffix(".raw.onnx")
     onnx.save(proto, raw)
     simplify(raw, target)
     raw.unlink()
-
-
-def _join_dense(graph):
-    """Put the bias of each dense layer on tokens right behind its product: MatMul, Reshape, Add
-    becomes MatMul, Add, Reshape. The simplifier makes a Gemm of the two, which quantizers know."""
-    from onnx import NodeProto, numpy_helper
-
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    writers = {node.output[0]: node for node in graph.node}
-    readers = collections.Counter(name for node in graph.node for name in node.input)
-
-    def written_by(kind, name):
-        return writers[name] if name in writers and writers[name].op_type == kind and readers[name] == 1 else None
-
-    for add in graph.node:
-        reshape = written_by("Reshape", add.input[0]) if add.op_type == "Add" and add.input[1] in constants else None
-        product = written_by("MatMul", reshape.input[0]) if reshape and reshape.input[1] in constants else None
-        if product and product.input[1] in constants:
-            width = constants[product.input[1]].dims[-1]
-            shape = numpy_helper.to_array(constants[reshape.input[1]])
-            if shape[-1] == width and list(constants[add.input[1]].dims) == [width]:
-                biased, shaped = NodeProto(), NodeProto()
-                biased.CopyFrom(add)
-                shaped.CopyFrom(reshape)
-                biased.input[0], biased.output[0] = product.output[0], f"{product.output[0]}_biased"
-                shaped.input[0], shaped.output[0] = biased.output[0], add.output[0]
-                reshape.CopyFrom(biased)
-                add.CopyFrom(shaped)
 
 
 def adopt(source: str, target: str, emit) -> dict:
@@ -178,16 +149,36 @@ def simplify(source: Path, target: Path) -> None:
     model.opset_import.extend(domains)
     model.producer_name, model.producer_version, model.graph.name = "edgecls", "", "classifier"
     model = onnx.shape_inference.infer_shapes(model)
+    _join_dense(model.graph)
     _drop_idle_reshapes(model.graph)
     onnx.save(model, target)
 
 
+def _join_dense(graph):
+    """Make a Gemm and a Reshape of each MatMul, Reshape, Add, as dense layers on tokens are written:
+    one operator with a bias, which quantizers know."""
+    shapes, weights = _shapes(graph), {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    writers = {node.output[0]: node for node in graph.node}
+    readers = collections.Counter(name for node in graph.node for name in node.input)
+
+    def written_by(kind, name):
+        return writers[name] if name in writers and writers[name].op_type == kind and readers[name] == 1 else None
+
+    for add in list(graph.node):
+        reshape = written_by("Reshape", add.input[0]) if add.op_type == "Add" else None
+        product = written_by("MatMul", reshape.input[0]) if reshape else None
+        if product and len(shapes[product.input[0]]) == 2 and product.input[1] in weights:
+            width = weights[product.input[1]][-1:]
+            if weights.get(add.input[1]) == shapes[reshape.output[0]][-1:] == width:
+                product.op_type = "Gemm"
+                product.input.append(add.input[1])
+                reshape.output[0] = add.output[0]
+                graph.node.remove(add)
+
+
 def _drop_idle_reshapes(graph):
     """Take out each Reshape to the shape that is there already, which layout changes leave behind."""
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info)
-    }
+    shapes = _shapes(graph)
     for node in list(graph.node):
         source, target = (node.input or [""])[0], node.output[0]
         if node.op_type == "Reshape" and target in shapes and shapes.get(source) == shapes[target]:
@@ -196,6 +187,13 @@ def _drop_idle_reshapes(graph):
     read = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)
+
+
+def _shapes(graph):
+    return {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info)
+    }
 
 
 def quantize(
