@@ -18,6 +18,15 @@ INPUT, OUTPUT = "image", "logits"
 #: The schema asks for it: runtimes read weights where they lie in the mapped file.
 _ALIGNMENT = 16
 
+_BUILTIN = schema.BuiltinOperator
+#: What computes the reciprocal of a layer norm's deviation, last op first.
+_DEVIATION = (
+    {_BUILTIN.RSQRT},
+    {_BUILTIN.ADD},
+    {_BUILTIN.MEAN},
+    {_BUILTIN.MUL, _BUILTIN.SQUARE, _BUILTIN.SQUARED_DIFFERENCE},
+)
+
 _QUANTIZE_VERSION = 2  # of QUANTIZE between 8-bit types; DEQUANTIZE from int8 has the same
 
 
@@ -53,6 +62,34 @@ def shapes(data: bytes) -> dict[str, tuple[int, ...]]:
     graph = schema.Model.GetRootAs(data).Subgraphs(0)
     tensors = [graph.Tensors(k) for k in range(graph.TensorsLength())]
     return {t.Name().decode(): tuple(t.Shape(axis) for axis in range(t.ShapeLength())) for t in tensors}
+
+
+def fragile(data: bytes) -> list[str]:
+    """Outputs of the ops that 8 bits ruin.
+
+    Those are the softmax of attention, whose integer kernel knows multiples of 1/256 alone, too few
+    for shares among hundreds of tokens, and the ops from the squares of a layer norm to the
+    reciprocal of its deviation.
+    """
+    model = schema.Model.GetRootAs(data)
+    graph = model.Subgraphs(0)
+    ops = [graph.Operators(k) for k in range(graph.OperatorsLength())]
+    writers = {op.Outputs(0): op for op in ops}
+
+    def kind(op):
+        return model.OperatorCodes(op.OpcodeIndex()).BuiltinCode()
+
+    found = [op for op in ops if kind(op) == _BUILTIN.SOFTMAX and op.Outputs(0) != graph.Outputs(0)]
+    for op in ops:
+        chain = []
+        for kinds in _DEVIATION:
+            if op is None or kind(op) not in kinds:
+                break
+            chain.append(op)
+            op = writers.get(op.Inputs(0))
+        else:
+            found += chain
+    return [graph.Tensors(op.Outputs(0)).Name().decode() for op in found]
 
 
 def write(model: schema.ModelT, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import re
 from pathlib import Path
 
 from edgecls.errors import BadFile, UsageError, WorkFailed
@@ -90,7 +91,12 @@ def _static_int8(source, pictures, input_range, emit) -> bytes:
     from litert_quantizer import calibrator, quantizer, recipe
     from litert_quantizer.utils.qsv_utils import min_max_update
 
-    made = quantizer.Quantizer(source, recipe.static_wi8_ai8())
+    graph = Path(source).read_bytes()
+    in_float = [
+        {"regex": f"^{re.escape(name)};?$", "operation": "*", "algorithm_key": "no_quantize"}
+        for name in flatbuffer.fragile(graph)
+    ]
+    made = quantizer.Quantizer(source, recipe.static_wi8_ai8() + in_float)
     ranges = calibrator.Calibrator(
         source,
         num_threads=1,
@@ -105,7 +111,7 @@ def _static_int8(source, pictures, input_range, emit) -> bytes:
     if input_range is not None:
         low, high = input_range
         observed[flatbuffer.INPUT] = {"min": np.array(low), "max": np.array(high)}
-    shapes = flatbuffer.shapes(Path(source).read_bytes())
+    shapes = flatbuffer.shapes(graph)
     for name, ends in observed.items():
         if not np.isfinite([ends["min"], ends["max"]]).all():
             raise WorkFailed(f"calibration found a value that is not finite in tensor {name!r}")
