@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecls.errors import BadFile, UsageError, WorkFailed
+from edgecls.exporters._onnx_names import settle
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 from edgecls.exporters.source import graph_facts
 
@@ -153,6 +154,7 @@ def simplify(source: Path, target: Path) -> None:
     model = onnx.shape_inference.infer_shapes(model)
     _join_dense(model.graph)
     _drop_idle_reshapes(model.graph)
+    settle(model.graph)
     onnx.save(model, target)
 
 
