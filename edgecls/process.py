@@ -26,8 +26,8 @@ from typing import Any
 from edgecls import errors
 
 _POLL_SECONDS = 0.1
-#: What the system says of a disk that takes no more; libraries wrap it in errors of their own.
-_DISK_FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+#: What the system says of a disk that takes no more, in whatever error a library wraps it; and NumPy's words for it.
+_DISK_FULL = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "requested and")
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,8 @@ def _raised(work, type, message, log) -> errors.EdgeclsError:
         error = known.__new__(known)  # some of the tree build their message from parts
         Exception.__init__(error, message)
         return error
-    for full in _DISK_FULL:
-        if full in message:
-            return errors.WorkFailed(f"{work} cannot write: {full}; make room on the disk")
+    if any(words in message for words in _DISK_FULL):
+        return errors.WorkFailed(f"{work} cannot write: {message}; make room on the disk")
     return errors.ChildFailed(f"{work} failed: {type}: {message}", log)
 
 

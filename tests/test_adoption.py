@@ -315,3 +315,23 @@ def refuses(exporter, path, write, kind, reason):
     assert str(caught.value).removeprefix(f"{path.name} ").startswith(reason)
     assert "\n" not in str(caught.value)
     assert not path.with_name(f"fp32{path.suffix}").exists()
+
+
+def test_names_and_order_do_not_depend_on_what_they_were(tmp_path):
+    """tf2onnx counts differently from run to run, and ONNX Runtime orders constants differently."""
+    files = []
+    for start, order in ((7, 1), (90, -1)):
+        model = onnx.load(torch_like(tmp_path / "net.onnx"))
+        inner = [node.output[0] for node in model.graph.node[:-1]]
+        counted = {name: f"layer__{start + k}" for k, name in enumerate(inner)}
+        for node in model.graph.node:
+            node.input[:] = [counted.get(name, name) for name in node.input]
+            node.output[:] = [counted.get(name, name) for name in node.output]
+        constants = list(model.graph.initializer)[::order]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(constants)
+        onnx.save(model, tmp_path / f"{start}.onnx")
+        onnx_exporter.adopt(str(tmp_path / f"{start}.onnx"), str(tmp_path / f"settled-{start}.onnx"), ignore)
+        files.append([(tmp_path / f"{kind}{start}.onnx").read_bytes() for kind in ("", "settled-")])
+    (first, first_settled), (second, second_settled) = files
+    assert first != second and first_settled == second_settled

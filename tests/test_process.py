@@ -93,16 +93,18 @@ def test_a_module_that_is_not_there_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("kind", "arguments"),
+    ("kind", "arguments", "reason"),
     [
-        ("OSError", [errno.ENOSPC, os.strerror(errno.ENOSPC)]),
-        ("RuntimeError", [f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"]),
+        ("OSError", [errno.ENOSPC, os.strerror(errno.ENOSPC), "x"], "[Errno 28] No space left on device: 'x'"),
+        ("RuntimeError", ["I/O error: No space left on device"], "I/O error: No space left on device"),
+        ("OSError", ["4096 requested and 100 written"], "4096 requested and 100 written"),
     ],
 )
-def test_a_full_disk_is_said_in_one_line(kind, arguments):
+def test_a_full_disk_is_said_in_one_line(kind, arguments, reason):
     with pytest.raises(errors.WorkFailed) as caught:
         process.run("children:fail", {"kind": kind, "arguments": arguments})
-    assert str(caught.value) == "children.fail cannot write: No space left on device; make room on the disk"
+    assert type(caught.value) is errors.WorkFailed
+    assert str(caught.value) == f"children.fail cannot write: {reason}; make room on the disk"
 
 
 @pytest.mark.parametrize(
