@@ -85,7 +85,9 @@ def test_float_files_count_as_by_hand(folder, file):
     assert (counted.params, counted.macs) == (PARAMS, MACS)
 
 
-@pytest.mark.parametrize("recipe", ["static_wi8_ai8", "dynamic_wi8_afp32", "weight_only_wi4_afp32", "float16"])
+@pytest.mark.parametrize(
+    "recipe", ["static_wi8_ai8", "dynamic_wi8_afp32", "weight_only_wi4_afp32", "float16"]
+)
 def test_quantized_tflite_counts_as_the_float_file(folder, recipe):
     from litert_quantizer import quantizer, recipe as recipes
 

@@ -276,11 +276,28 @@ def test_scale_and_offset_before_a_dense_layer_with_a_bias_fold_into_it(tmp_path
 
 
 def test_scale_and_offset_of_a_layer_norm_before_a_dense_layer_with_a_bias_fold_into_it(tmp_path):
-    tensors = {"x": (1, 4), "w": weights(4, 3), "b": weights(3), "y": (1, 3), "s": weights(4), "o": weights(4)}
+    tensors = {"x": (1, 4), "y": (1, 3), "w": weights(4, 3), "b": weights(3)}
+    tensors |= {"s": weights(4), "o": weights(4)}
     norm = ("LayerNormalization", "x s o", "a", {"axis": -1})
     with_bias = costs(tmp_path / "net.onnx", [norm, ("Gemm", "a w b", "y")], tensors)
     without = costs(tmp_path / "net.onnx", [norm, ("Gemm", "a w", "y")], tensors)
     assert (with_bias.params, without.params) == (12 + 3, 4 + 4 + 12)
+
+
+def test_layer_norm_before_a_dense_layer_with_a_bias_folds_into_it_quantized_or_not(tmp_path):
+    tensors = U8 | {"x": (1, 4), "y": (1, 3), "w": weights(4, 3), "b": weights(3)}
+    tensors |= {"k": weights(4), "o": weights(4)}
+    norm, dense = ("LayerNormalization", "x k o", "n"), ("Gemm", "d w b", "y")
+    quantized = [norm, ("QuantizeLinear", "n s z", "q"), ("DequantizeLinear", "q s z", "d"), dense]
+    assert costs(tmp_path / "int8.onnx", quantized, tensors).params == 12 + 3
+    assert costs(tmp_path / "fp32.onnx", [norm, ("Gemm", "n w b", "y")], tensors).params == 12 + 3
+    assert costs(tmp_path / "none.onnx", [norm, ("Gemm", "n w", "y")], tensors).params == 4 + 4 + 12
+
+
+def test_scale_behind_a_quantized_kernel_stays(tmp_path):
+    quantized = [("QuantizeLinear", "c s z", "q"), ("DequantizeLinear", "q s z", "d")]
+    ops = [CONV, *quantized, ("Mul", "d scale", "y")]
+    assert onnx_params(tmp_path, *ops, **PER_CHANNEL, **U8) == 20 + 5
 
 
 def test_bias_of_zeros_counts_as_none(tmp_path):

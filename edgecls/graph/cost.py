@@ -23,11 +23,12 @@ class Cost:
         multiplied with or added to, scale and offset of norms, slopes of PReLU, constants that
         activations are concatenated with or look up.
         Scale and offset of each channel (Mul, Add, BatchNormalization) count as runtimes fold them
-        and TFLite files hold them: as one bias for each filter where they directly follow a kernel
-        whose output nothing else reads; as nothing where they, or those of a LayerNormalization,
-        directly precede a dense layer with a bias. A bias of nothing but zeros does not count: TFLite's converter writes one where the
-        net has none. Not weights: shapes, axes, paddings, scalars, quantization parameters, mean
-        and variance of BatchNormalization, and what normalises the pictures before the first layer.
+        and TFLite files hold them: as one bias for each filter where they directly follow a float
+        kernel whose output nothing else reads; as nothing where they, or those of a
+        LayerNormalization, directly precede a dense layer with a bias. A bias of nothing but zeros
+        does not count: TFLite's converter writes one where the net has none. Not weights: shapes,
+        axes, paddings, scalars, quantization parameters, mean and variance of BatchNormalization,
+        and what normalises the pictures before the first layer.
     macs: multiply-accumulates of convolutions (transposed ones: of each input with each weight it
         meets), dense layers and products of matrices, those of attention included; everything else
         is 0. 1 MAC = 2 FLOPs.
@@ -55,7 +56,7 @@ def cost(graph: Graph) -> Cost:
     for op in graph.ops:
         _check(graph, op)
     if graph.subgraphs != 1:
-        raise UncountableOp(f"{graph.path} holds {graph.subgraphs} graphs (control flow); only one can be counted")
+        raise UncountableOp(f"{graph.path} holds {graph.subgraphs} graphs (control flow); one can be counted")
     flow = Flow(graph)
     return Cost(
         params=params(graph, flow),

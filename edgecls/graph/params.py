@@ -104,13 +104,13 @@ class _Weights:
         return self.filters.get(data) if self._reader(data) else None
 
     def _feeds_dense(self, op: Op) -> bool:
-        """Whether a dense layer with a bias comes next, behind more scales and offsets at most."""
+        """Whether a dense layer with a bias comes next, behind more scales, offsets and casts at most."""
         while not _clamps(op) and self._reader(op.outputs[0]):
             tensor, op = op.outputs[0], self._reader(op.outputs[0])
             if op.kind in DENSE:
                 bias = op.inputs[CONTRACTIONS[op.kind].bias :]
                 return tensor is op.inputs[0] and bool(present(bias[:1]))
-            affine = op.kind in SCALES or op.kind in OFFSETS
+            affine = op.kind in SCALES or op.kind in OFFSETS or op.kind in CASTS
             if not affine or len(self.flow.activations(op.inputs)) != 1:
                 return False
         return False
