@@ -66,8 +66,9 @@ def folded_params(model: keras.Model) -> int:
 
     A batch norm that is alone in reading a convolution or dense layer without activation becomes
     that layer's kernel and bias. A batch norm or a `LayerNorm` that is read by a dense layer with a
-    bias alone leaves its scale and offset in that. Any other one keeps them. A bias of nothing but
-    zeros is left out: in an exported graph it cannot be told from the one of a layer that has none.
+    bias alone leaves its scale and offset in that. Any other one keeps them. The table of a
+    `RelativePositionBias` is spread out: a value for each head and pair of tokens. A bias of nothing
+    but zeros is left out: in an exported graph it cannot be told from the one of a layer that has none.
     """
     nodes = [node for _, node in calls(model)]
     readers: dict[int, list] = {}
@@ -77,6 +78,8 @@ def folded_params(model: keras.Model) -> int:
     others = {id(node.operation): node.operation for node in nodes if not _is_norm(node.operation)}
     total = sum(_params(layer) - _zeros(layer) for layer in others.values())
     for node in nodes:
+        if type(node.operation).__name__ == "RelativePositionBias":
+            total += prod(node.output_tensors[0].shape[1:]) - _params(node.operation)
         if _is_norm(node.operation):
             channels = node.operation.weights[0].shape[0]
             tensor = node.input_tensors[0]

@@ -125,3 +125,9 @@ def test_our_layer_norm_leaves_scale_and_offset_in_a_dense_layer_with_a_bias():
     x = keras.layers.Dense(4, use_bias=False)(keras_layers.LayerNorm()(x))
     x = keras.layers.Dense(2, bias_initializer="ones")(keras.layers.LayerNormalization(beta_initializer="ones")(x))
     assert layers.folded_params(keras.Model(tokens, x)) == (40 + 5) + 10 + 20 + 8 + (8 + 2)
+
+
+def test_a_table_of_relative_positions_is_spread_out_to_all_pairs():
+    logits = keras.Input((2, 9, 9))
+    model = keras.Model(logits, keras_layers.RelativePositionBias(side=3)(logits))
+    assert (layers.count(model)[0], layers.folded_params(model)) == (25 * 2, 2 * 9 * 9)
