@@ -55,10 +55,37 @@ def join(skeleton: Path, kernels: Path, target: Path) -> None:
     for name, value in values.items():
         proto.graph.initializer.append(numpy_helper.from_array(value, f"{name}:0"))
     _rename(proto.graph, {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT})
+    _keep_zeros(proto.graph)
     raw = target.with_suffix(".raw.onnx")
     onnx.save(proto, raw)
     simplify(raw, target)
     raw.unlink()
+
+
+def _keep_zeros(graph):
+    """Make the zeros around a MaxPool's input -0.0 where that may be negative.
+
+    ONNX Runtime, here and when the file is run, takes a Pad with 0.0 into the pool behind it as if it
+    were one with -inf.
+    """
+    from onnx import numpy_helper
+
+    zero = numpy_helper.from_array(np.array(-0.0, np.float32), "negative_zero")
+    zeros = {t.name for t in graph.initializer if t.dims == [] and numpy_helper.to_array(t) == 0}
+    writers = {node.output[0]: node for node in graph.node}
+
+    def before(node):
+        node = writers.get(node.input[0])
+        return before(node) if node is not None and node.op_type == "Transpose" else node
+
+    for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
+        pad = before(pool)
+        if pad is not None and pad.op_type == "Pad" and zeros.issuperset(pad.input[2:]):
+            source = before(pad)
+            if source is None or source.op_type != "Relu":
+                pad.input[2:] = [zero.name]
+                if zero not in graph.initializer:
+                    graph.initializer.append(zero)
 
 
 def adopt(source: str, target: str, emit) -> dict:
