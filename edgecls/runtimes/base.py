@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,5 +117,21 @@ def batch_of_one(path: Path, name: str, shape: Sequence[int | str | None]) -> tu
     return tuple(1 if size is None else size for size in sizes)
 
 
-def not_installed(runtime: str, package: str) -> UsageError:
+def version(runtime: str, package: str) -> str:
+    """Version of the distribution `package`. Raises UsageError where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise _not_installed(runtime, package) from error
+
+
+def library(runtime: str, package: str, module: str) -> ModuleType:
+    """`module` of the distribution `package`. Raises UsageError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise _not_installed(runtime, package) from error
+
+
+def _not_installed(runtime: str, package: str) -> UsageError:
     return UsageError(f"the runtime {runtime} is not installed; run `pip install {package}`")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 from collections import Counter
 from pathlib import Path
 
@@ -20,16 +18,10 @@ class LiteRT:
 
     @property
     def version(self):
-        try:
-            return importlib.metadata.version(_PACKAGE)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise base.not_installed(self.name, _PACKAGE) from error
+        return base.version(self.name, _PACKAGE)
 
     def load(self):
-        try:
-            return importlib.import_module("ai_edge_litert.interpreter")
-        except ImportError as error:
-            raise base.not_installed(self.name, _PACKAGE) from error
+        return base.library(self.name, _PACKAGE, "ai_edge_litert.interpreter")
 
     def open(self, path: Path, *, threads: int):
         litert = self.load()

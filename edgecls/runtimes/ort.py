@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import re
 from pathlib import Path
 
@@ -23,16 +21,10 @@ class Ort:
 
     @property
     def version(self):
-        try:
-            return importlib.metadata.version(_PACKAGE)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise base.not_installed(self.name, _PACKAGE) from error
+        return base.version(self.name, _PACKAGE)
 
     def load(self):
-        try:
-            return importlib.import_module("onnxruntime")
-        except ImportError as error:
-            raise base.not_installed(self.name, _PACKAGE) from error
+        return base.library(self.name, _PACKAGE, "onnxruntime")
 
     def open(self, path: Path, *, threads: int):
         onnxruntime = self.load()
