@@ -92,11 +92,13 @@ def run(
                     pipe.close()
             log_file.seek(0)
             log = log_file.read().decode(errors="replace")
+    work = function.rpartition(".")[2].replace(":", ".")
+    if stop is not None and stop.is_set():  # whatever it has answered, the work is to end
+        raise errors.ChildFailed(f"{work} was stopped", log)
     if "result" in answer:
         return Outcome(answer["result"], answer["peak_memory"], time.monotonic() - start, log)
-    work = function.rpartition(".")[2].replace(":", ".")
-    if watch.reason:
-        raise errors.ChildFailed(f"{work} {watch.reason}", log)
+    if watch.exceeded:
+        raise errors.ChildFailed(f"{work} passed its memory cap of {memory_cap / 1e9:.1f} GB and was stopped", log)
     if "error" in answer:
         raise _raised(work, **answer["error"], log=log)
     code = child.returncode
@@ -122,7 +124,7 @@ class _Watch(threading.Thread):
 
     def __init__(self, child, cap, stop):
         super().__init__(daemon=True)
-        self.child, self.cap, self.stop, self.reason = child, cap, stop, None
+        self.child, self.cap, self.stop, self.exceeded = child, cap, stop, False
         self._ended = threading.Event()
         if cap is not None or stop is not None:
             self.start()
@@ -133,11 +135,8 @@ class _Watch(threading.Thread):
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self.child.pid)
             while not self._ended.wait(_POLL_SECONDS):
-                if self.stop is not None and self.stop.is_set():
-                    self.reason = "was stopped"
-                elif self.cap is not None and process.memory_info().rss > self.cap:
-                    self.reason = f"passed its memory cap of {self.cap / 1e9:.1f} GB and was stopped"
-                if self.reason:
+                self.exceeded = self.cap is not None and process.memory_info().rss > self.cap
+                if self.exceeded or (self.stop is not None and self.stop.is_set()):
                     self.child.kill()
                     return
 
