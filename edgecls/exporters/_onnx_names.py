@@ -1,4 +1,4 @@
-"""Names in an .onnx file that are the same in every run."""
+"""Names in an .onnx file."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def settle(graph) -> None:
     graph.value_info.sort(key=lambda value: names[value.name])
     for named in (*graph.initializer, *graph.value_info):
         named.name = names[named.name]
+    rename(graph, names)
+
+
+def rename(graph, names):
+    """Give tensors other names, wherever they are written or read."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output):
+        value.name = names.get(value.name, value.name)

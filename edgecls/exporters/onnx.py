@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 from pathlib import Path
 
 import numpy as np
 
 from edgecls.errors import BadFile, UsageError, WorkFailed
-from edgecls.exporters._onnx_names import settle
+from edgecls.exporters._onnx_names import rename
+from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 from edgecls.exporters.source import graph_facts
 
@@ -17,6 +17,7 @@ OPSET = 17
 #: The first that has scales per channel.
 _PER_CHANNEL_OPSET = 13
 _QUANTIZED_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
+
 
 def convert(frozen: Frozen, skeleton: Path, kernels: Path) -> None:
     """Write the graph as ONNX with its kernels left out as inputs, and the kernels as .safetensors.
@@ -54,38 +55,12 @@ def join(skeleton: Path, kernels: Path, target: Path) -> None:
     proto.graph.input.extend(inputs)
     for name, value in values.items():
         proto.graph.initializer.append(numpy_helper.from_array(value, f"{name}:0"))
-    _rename(proto.graph, {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT})
-    _keep_zeros(proto.graph)
+    rename(proto.graph, {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT})
+    keep_zeros(proto.graph)
     raw = target.with_suffix(".raw.onnx")
     onnx.save(proto, raw)
     simplify(raw, target)
     raw.unlink()
-
-
-def _keep_zeros(graph):
-    """Make the zeros around a MaxPool's input -0.0 where that may be negative.
-
-    ONNX Runtime, here and when the file is run, takes a Pad with 0.0 into the pool behind it as if it
-    were one with -inf.
-    """
-    from onnx import numpy_helper
-
-    zero = numpy_helper.from_array(np.array(-0.0, np.float32), "negative_zero")
-    zeros = {t.name for t in graph.initializer if t.dims == [] and numpy_helper.to_array(t) == 0}
-    writers = {node.output[0]: node for node in graph.node}
-
-    def before(node):
-        node = writers.get(node.input[0])
-        return before(node) if node is not None and node.op_type == "Transpose" else node
-
-    for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
-        pad = before(pool)
-        if pad is not None and pad.op_type == "Pad" and zeros.issuperset(pad.input[2:]):
-            source = before(pad)
-            if source is None or source.op_type != "Relu":
-                pad.input[2:] = [zero.name]
-                if zero not in graph.initializer:
-                    graph.initializer.append(zero)
 
 
 def adopt(source: str, target: str, emit) -> dict:
@@ -106,7 +81,7 @@ def adopt(source: str, target: str, emit) -> dict:
     facts = _facts(model, name)
     if any(entry.domain == "" and entry.version < _PER_CHANNEL_OPSET for entry in model.opset_import):
         model = onnx.version_converter.convert_version(model, OPSET)
-    _rename(model.graph, {model.graph.output[0].name: OUTPUT, _inputs(model)[0].name: INPUT})
+    rename(model.graph, {model.graph.output[0].name: OUTPUT, _inputs(model)[0].name: INPUT})
     raw = Path(target).with_suffix(".raw.onnx")
     onnx.save(model, raw)
     try:
@@ -147,94 +122,6 @@ def _facts(model, name):
     logits = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
     logits[:1] = [batch or 1 for batch in logits[:1]]
     return graph_facts(name, image, logits)
-
-
-def _rename(graph, names):
-    """Give tensors other names, wherever they are written or read."""
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for value in (*graph.input, *graph.output):
-        value.name = names.get(value.name, value.name)
-
-
-def simplify(source: Path, target: Path) -> None:
-    """Fold constants and batch norms and fuse what every runtime can, by ONNX Runtime's basic level.
-
-    Nothing but standard operators remains. Quantizing an unfolded graph costs 2 dB and half the speed.
-    """
-    import onnx
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    model = onnx.load(target)
-    used = {node.domain for node in model.graph.node}
-    domains = [entry for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(domains)
-    model.producer_name, model.producer_version, model.graph.name = "edgecls", "", "classifier"
-    for node in model.graph.node:
-        node.name = node.name or node.output[0]
-    model = onnx.shape_inference.infer_shapes(model)
-    _join_dense(model.graph)
-    _drop_idle_reshapes(model.graph)
-    settle(model.graph)
-    onnx.save(model, target)
-
-
-def _join_dense(graph):
-    """Make a Gemm and a Reshape of each MatMul, Reshape, Add, as dense layers on tokens are written:
-    one operator with a bias, which quantizers know."""
-    shapes, weights = _shapes(graph), {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    writers = {node.output[0]: node for node in graph.node}
-    readers = collections.Counter(name for node in graph.node for name in node.input)
-
-    def written_by(kind, name):
-        return writers[name] if name in writers and writers[name].op_type == kind and readers[name] == 1 else None
-
-    for add in list(graph.node):
-        reshape = written_by("Reshape", add.input[0]) if add.op_type == "Add" else None
-        product = written_by("MatMul", reshape.input[0]) if reshape else None
-        if product and len(shapes[product.input[0]]) == 2 and product.input[1] in weights:
-            width = weights[product.input[1]][-1:]
-            if weights.get(add.input[1]) == shapes[reshape.output[0]][-1:] == width:
-                product.op_type = "Gemm"
-                product.input.append(add.input[1])
-                reshape.output[0] = add.output[0]
-                graph.node.remove(add)
-
-
-def _drop_idle_reshapes(graph):
-    """Take out each Reshape to the shape that is there already and all but the last of several in a row."""
-    from onnx import TensorProto, numpy_helper
-
-    shapes, before = _shapes(graph), {}
-    integers = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.INT64]
-    whole = {tensor.name for tensor in integers if numpy_helper.to_array(tensor).all()}
-    for node in [node for node in graph.node if node.op_type == "Reshape"]:
-        source, target = node.input[0], node.output[0]
-        if node.input[1] in whole:  # a 0 in the new shape copies a size of the old one
-            source = node.input[0] = before.get(source, source)
-        before[target] = source
-        if target in shapes and shapes.get(source) == shapes[target]:
-            graph.node.remove(node)
-            _rename(graph, {target: source})
-    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    for node in [node for node in graph.node if node.op_type == "Reshape" and node.output[0] not in read]:
-        graph.node.remove(node)
-    read = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
-
-
-def _shapes(graph):
-    return {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info)
-    }
 
 
 def quantize(
@@ -339,7 +226,7 @@ def _set_uint8_io(model):
     graph.node.remove(enter)
     graph.node.remove(leave)
     ends = {INPUT: _scale(graph, enter), OUTPUT: _scale(graph, leave)}
-    _rename(graph, {inner_in: INPUT, inner_out: OUTPUT})
+    rename(graph, {inner_in: INPUT, inner_out: OUTPUT})
     for end in (graph.input[0], graph.output[0]):
         end.type.tensor_type.elem_type = onnx.TensorProto.UINT8
     return {
