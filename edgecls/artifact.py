@@ -174,7 +174,7 @@ def publish(staged: Path, target: Path, manifest: Manifest) -> Artifact:
         os.fsync(file.fileno())
     os.replace(staged, target)
     os.replace(manifest_path(staged), manifest_path(target))
-    return Artifact(target, manifest)
+    return Artifact(target, read_manifest(manifest_path(target)))
 
 
 @contextlib.contextmanager

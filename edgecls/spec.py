@@ -51,6 +51,13 @@ class Preprocess:
         """The same preprocessing for another input size, resize and crop kept in proportion."""
         return dataclasses.replace(self, resize=round(self.resize * size / self.crop), crop=size)
 
+    def fit(self, size: int, channels: int) -> Preprocess:
+        """The same preprocessing for another input size, and for gray where it treats all colours alike."""
+        fitting = self.at(size)
+        if channels == 1 and len({*zip(self.mean, self.std, strict=True)}) == 1:
+            fitting = dataclasses.replace(fitting, mean=self.mean[:1], std=self.std[:1], color="gray")
+        return fitting
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -143,6 +143,8 @@ def materialise(
     import numpy as np
 
     plan = Plan.from_json(plan)
+    if plan.preprocess:
+        plan = dataclasses.replace(plan, preprocess=plan.preprocess.fit(size, channels))
     check_shape(plan, size, channels)
     pictures, skipped = _load(plan, plan.chosen, size, channels)
     np.save(calibration, pictures[:, None])
@@ -183,7 +185,7 @@ def _load(plan, names, size, channels):
 
     from edgecls import images, synthetic
 
-    preprocess = plan.preprocess and plan.preprocess.at(size)
+    preprocess = plan.preprocess
     if plan.kind == SYNTHETIC:
         pixels = synthetic.pictures(len(names), size, channels=channels, seed=plan.seed, first=names[0])
         pictures = images.normalise(pixels, preprocess) if preprocess else pixels / np.float32(127.5) - 1

@@ -62,6 +62,8 @@ def resolve(
     classes, input_size, weights and seed go with a row; preprocess (see `parse_preprocess`) with a
     model file.
     """
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, got {seed}")
     path = Path(target)
     # Rows of source `keras` have names like those of files; `--out .` makes folders named like rows.
     is_row = any(str(target) in row.names for row in registry.rows()) and not path.is_file()
@@ -99,8 +101,6 @@ def _row(spec, weights, classes, input_size, preprocess, seed):
         raise UsageError(f"--preprocess is for model files; {spec.key} has its own")
     classes = spec.classes if classes is None else classes
     size = spec.input_size if input_size is None else input_size
-    if seed < 0:
-        raise UsageError(f"--seed must be at least 0, got {seed}")
     builder.check_sizes(spec, classes=classes, input_size=size)
     path = None if str(weights) == "random" else Path(weights)
     if path is not None:

@@ -282,7 +282,7 @@ class _Pipeline:
         source, pictures, model = self.source, facts["pictures"], facts["model"]
         target = self.job.target(recipe)
         calibration = artifact.decode(CalibrationInfo, pictures["info"]) if recipe.precision == "int8" else None
-        preprocess = source.preprocess and source.preprocess.at(model["input_size"][0])
+        preprocess = source.preprocess and source.preprocess.fit(model["input_size"][0], model["channels"])
         manifest = Manifest(
             file=target.name,
             bytes=path.stat().st_size,
