@@ -57,7 +57,8 @@ RECIPES = {
             precision="int8",
             min_sqnr_db=8.0,
             io=("uint8", "int8", "float32"),
-            summary="integers throughout, a scale per channel: a quarter of the size, the fastest on CPU",
+            # Softmax of attention and variance of layer norms stay in float: see `flatbuffer.fragile`.
+            summary="integers, a scale per channel: a quarter of the size, the fastest on CPU",
         ),
         Recipe(name="onnx-fp32", format="onnx", precision="fp32", min_sqnr_db=80.0, summary="float32 throughout"),
         Recipe(

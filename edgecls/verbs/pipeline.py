@@ -49,6 +49,8 @@ _TOOLS = (
 _BASE, _TIMES = 1.0e9, {"tflite": 10, "onnx": 7}
 #: Two conversions run side by side where they stay under this together, bytes.
 _SIDE_BY_SIDE = 8e9
+#: Float ops of an int8 graph that a note names; the manifest holds all.
+_SHOWN = 3
 #: A child is stopped when it takes more than this share of the memory that was free.
 _CAP = 0.8
 
@@ -327,8 +329,9 @@ class _Pipeline:
             if self.job.plan.kind == SYNTHETIC:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
             yield from pictures["warnings"]
-            if result["float_ops"]:
-                yield f"{name} computes in float: {', '.join(result['float_ops'])}"
+            if ops := result["float_ops"]:
+                more = f" and {len(ops) - _SHOWN} more" if len(ops) > _SHOWN else ""
+                yield f"{name} computes in float: {', '.join(ops[:_SHOWN])}{more}"
         agreement = result["agreement"]
         if not agreement["passed"]:
             wanted = f"at least {recipe.min_sqnr_db:g} dB wanted"
