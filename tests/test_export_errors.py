@@ -9,7 +9,10 @@ import pytest
 import tiny
 from PIL import Image
 
+import edgecls
+from edgecls.errors import ChildFailed, UnknownName, WorkFailed
 from edgecls.exporters import tflite
+from edgecls.verbs import pipeline
 
 #: (arguments, what the line says). The folder has the files that `workplace` puts there.
 BAD = [
@@ -198,3 +201,32 @@ def test_of_several_the_others_are_made(tmp_path, workplace):
     assert lines[0].startswith("note: int8 failed: int8.tflite is quantized already")
     assert lines[1] == "note: text failed: text.tflite is not a .tflite file"
     assert lines[-1] == "edgecls: 2 of 3 exports failed"
+
+
+def test_an_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(UnknownName, match="unknown precision 'int9'; did you mean int8?"):
+        edgecls.export("lenet5", precisions=["int9"], out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_that_passes_the_memory_cap_ends_the_export(workplace, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_CAP", 1e-5)
+    with pytest.raises(ChildFailed, match=r"passed its memory cap of 0\.0 GB and was stopped"):
+        edgecls.export(workplace / "net.tflite", out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whatever_fails_on_a_full_disk_fails_because_of_it(workplace, tmp_path, monkeypatch):
+    usage = pipeline.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(pipeline, "_CAP", 1e-5)
+    with pytest.raises(WorkFailed, match=r"^no space left for '.*out/net'; make room on the disk$"):
+        edgecls.export(workplace / "net.tflite", out=tmp_path / "out")
+
+
+def test_a_custom_op_is_refused(tmp_path):
+    tiny.save_tflite(tmp_path / "net.tflite", input_shape=(1, 1, 1, 3), then="FlexErf")
+    done = command.edgecls("export", "net.tflite", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "FlexErf" in done.stderr.splitlines()[0]
+    assert set(command.files(tmp_path)) == {"net.tflite"}

@@ -3,6 +3,7 @@
 import nets
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 from test_adoption import torch_like
 
@@ -154,6 +155,14 @@ def test_a_model_that_ends_in_softmax_is_exported_as_it_is(tmp_path):
         answers = verification.logits(runtimes.open(one.path), nets.pictures()[:1])
         if one.manifest.precision == "fp32":
             assert answers.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_an_op_that_stays_in_float_is_named(tmp_path):
+    tiny.save_tflite(tmp_path / "mine.tflite", input_shape=(1, 1, 1, 3), then="COS")
+    made = export(tmp_path / "mine.tflite", tmp_path, "int8", preprocess="tf")
+    assert made["int8.tflite"].manifest.float_ops == ("logits",)
+    assert "mine-int8.tflite computes in float: logits" in made["int8.tflite"].manifest.notes
+    assert made["fp32.tflite"].manifest.float_ops == made["fp32.tflite"].manifest.notes == ()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edgecls import artifact
@@ -24,6 +25,7 @@ _MAKING_FILES = (
     "images.py",
     "keras_file.py",
     "keras_layers.py",
+    "layers.py",
     "randomise.py",
     "spec.py",
     "synthetic.py",
@@ -89,7 +91,7 @@ def export(
     artifacts, failures = [], []
     for job in jobs.values():
         try:
-            for exported, made in _run(job, force, on_stage, on_note):
+            for exported, made in _run(job, force, on_stage):
                 artifacts.append(exported)
                 on_artifact(exported, made)
         except EdgeclsError as error:
@@ -102,12 +104,16 @@ def export(
     return artifacts
 
 
-def _run(job: Job, force, on_stage, on_note) -> Iterator[tuple[Artifact, bool]]:
+def _run(job: Job, force, on_stage) -> Iterator[tuple[Artifact, bool]]:
     """Every artifact asked for, in order, and whether it was made now."""
     prints = {recipe: _fingerprint(job, recipe) for recipe in job.recipes}
-    ready = {} if force else {r: found for r in job.recipes if (found := _up_to_date(job.target(r), prints[r]))}
+    ready = {}
+    if not force:
+        with ThreadPoolExecutor() as pool:  # a digest of a large file takes a while
+            found = pool.map(lambda recipe: _up_to_date(job.target(recipe), prints[recipe]), job.recipes)
+            ready = {recipe: one for recipe, one in zip(job.recipes, found, strict=True) if one}
     missing = [recipe for recipe in job.recipes if recipe not in ready]
-    made = make(job, missing, ready, prints, on_stage, on_note) if missing else {}
+    made = make(job, missing, ready, prints, on_stage) if missing else {}
     for recipe in job.recipes:
         yield (made[recipe], True) if recipe in made else (ready[recipe], False)
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from edgecls import artifact, process
 from edgecls.artifact import Agreement, Artifact, CalibrationInfo, Manifest, ModelInfo, TensorInfo
+from edgecls.errors import ChildFailed, WorkFailed
 from edgecls.exporters import making
 from edgecls.exporters.calibration import SYNTHETIC, Plan
 from edgecls.exporters.recipe import Recipe, recipe_for
@@ -53,6 +54,8 @@ _SIDE_BY_SIDE = 8e9
 _SHOWN = 3
 #: A child is stopped when it takes more than this share of the memory that was free.
 _CAP = 0.8
+#: A disk with less left is full, bytes.
+_FULL = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,10 @@ def make(
     ready: Mapping[Recipe, Artifact],
     fingerprints: Mapping[Recipe, str],
     on_stage: Callable[[Stage], None],
-    on_note: Callable[[str], None],
 ) -> dict[Recipe, Artifact]:
     """Make what is `missing`, on the float files that are `ready`."""
     with _work_folder(job.folder) as work:
-        return _Pipeline(job, missing, ready, fingerprints, on_stage, on_note, work).run()
+        return _Pipeline(job, missing, ready, fingerprints, on_stage, work).run()
 
 
 @functools.cache
@@ -129,7 +131,8 @@ def _work_folder(folder: Path) -> Iterator[Path]:
     import psutil
 
     for left in folder.glob(".making-*-*"):  # by a run that was killed
-        if not psutil.pid_exists(int(left.name.split("-")[1])):
+        _, pid, _ = left.name.split("-", 2)
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,11 +147,11 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 
 
 class _Pipeline:
-    def __init__(self, job, missing, ready, fingerprints, on_stage, on_note, work):
+    def __init__(self, job, missing, ready, fingerprints, on_stage, work):
         import psutil
 
         self.job, self.source, self.missing, self.ready = job, job.source, missing, ready
-        self.fingerprints, self.on_stage, self.on_note, self.work = fingerprints, on_stage, on_note, work
+        self.fingerprints, self.on_stage, self.work = fingerprints, on_stage, work
         self.memory_cap = int(_CAP * psutil.virtual_memory().available)
         self.converting = [recipe.format for recipe in missing if recipe.precision == "fp32"]
         self.float_seconds = 0.0
@@ -174,9 +177,13 @@ class _Pipeline:
             what = event.get("stage", "calibrate")
             self.on_stage(Stage(self.source.name, shown, what, event.get("done", 0), event.get("total", 0)))
 
-        return process.run(
-            function, job, memory_cap=self.memory_cap, stop=self.stop, verbose=self.job.verbose, on_event=on_event
-        )
+        options = {"memory_cap": self.memory_cap, "stop": self.stop, "verbose": self.job.verbose}
+        try:
+            return process.run(function, job, **options, on_event=on_event)
+        except ChildFailed as error:  # of a full disk, some libraries say the strangest things
+            if shutil.disk_usage(self.work).free > _FULL:
+                raise
+            raise WorkFailed(f"no space left for {str(self.job.folder)!r}; make room on the disk") from error
 
     def _prepare(self) -> dict[str, Any]:
         """The model's facts and the pictures; from a row or a Keras file also the frozen model and,
