@@ -85,28 +85,32 @@ def check(files: list[dict[str, Any]], pictures: str, reference: str, pictures_a
     """Run each file on held-out pictures and compare it with the float model.
 
     files: {"path", "min_sqnr_db", "ends"} each. pictures: a .npy (count, 1, height, width,
-    channels). reference: a .npy of the float model's logits, or the float model as a file. pictures_are: in words.
-    Returns for each file the fields that a manifest wants to know of it.
+    channels); pictures_are: in words. reference: a .npy of the float model's logits, or the float
+    model as a file. Returns for each file the fields that a manifest wants to know of it.
+    Raises WorkFailed.
     """
+    costs = [_cost(Path(file["path"])) for file in files]
     held = np.load(pictures, mmap_mode="r")
     if reference.endswith(".npy"):
         wanted = np.load(reference)
     else:
         wanted = logits(runtimes.open(reference), held)
-    return [_check_one(file, held, wanted, pictures_are) for file in files]
+    return [_compare(file, counted, held, wanted, pictures_are) for file, counted in zip(files, costs, strict=True)]
 
 
-def _check_one(file, held, wanted, pictures_are):
-    path = Path(file["path"])
+def _cost(path):
     try:
         graph = read(path)
         custom = sorted({op.kind for op in graph.ops if op.custom})
         if custom:
             raise WorkFailed(f"{path.name} needs custom ops that phones have not: {', '.join(custom)}")
-        counted = cost.cost(graph)
-        session = runtimes.open(path)
+        return cost.cost(graph)
     except EdgeclsError as error:  # the file is our own work, whatever is wrong with it
         raise WorkFailed(str(error).replace(str(path), path.name)) from error
+
+
+def _compare(file, counted, held, wanted, pictures_are):
+    session = runtimes.open(file["path"])
     ends = {name: TensorInfo(**end) for name, end in file["ends"].items()}
     got = logits(session, held, ends=ends)
     (source,), (sink,) = session.inputs, session.outputs

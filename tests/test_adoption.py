@@ -292,6 +292,11 @@ def tflite_cut_short(path):
         (tflite_already("int8"), UsageError, QUANTIZED),
         (tflite_already("fp16"), UsageError, QUANTIZED),
         (
+            lambda path: tiny.save_tflite(path, input_shape=(1, 1, 1, 3), then="FlexErf"),
+            UsageError,
+            "needs custom ops that phones have not: FlexErf",
+        ),
+        (
             lambda path: tiny.save_tflite(path, input_shape=(1, 4, 4, 3)),
             UsageError,
             "gives output of shape (1, 4, 4, 2), expected (1, classes)",

@@ -144,6 +144,9 @@ def _facts(model, name):
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         ends = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
         raise UsageError(f"{name} has {ends}; a classifier has one of each")
+    custom = sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
+    if custom:
+        raise UsageError(f"{name} needs custom ops that phones have not: {', '.join(custom)}")
     if {tensor.type for tensor in graph.tensors} & _narrow_types():
         raise UsageError(f"{name} is quantized already; give the float32 model it was made from")
     source, sink = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
