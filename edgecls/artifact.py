@@ -23,7 +23,7 @@ from edgecls.errors import BadFile, UsageError
 from edgecls.spec import Preprocess
 
 #: Version of the manifest's shape. A reader refuses versions it does not know.
-SCHEMA = 1
+SCHEMA = 2
 
 #: Where artifacts are written and looked for unless another folder is named.
 FOLDER = "artifacts"
