@@ -22,8 +22,15 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 
 
 def pictures_in(folder: str | Path) -> list[Path]:
-    """Every picture in `folder` and below, by suffix, sorted by path; hidden files and folders
-    are left out. Raises BadFile where there is no such folder."""
+    """Every picture in `folder` and below, by suffix; otherwise as `files_in`."""
+    return [path for path in files_in(folder) if path.suffix.lower() in SUFFIXES]
+
+
+def files_in(folder: str | Path) -> list[Path]:
+    """Every file in `folder` and below, sorted by path; hidden files and folders are left out.
+
+    Raises BadFile where there is no such folder.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise BadFile(f"no folder {str(folder)!r}")
@@ -31,7 +38,7 @@ def pictures_in(folder: str | Path) -> list[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(where, name) for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    return sorted(found)
 
 
 def load(path: str | Path, preprocess: Preprocess) -> np.ndarray:
