@@ -12,9 +12,8 @@ from edgecls.models import _blocks as blocks
 from edgecls.models import coatnet, vit
 from edgecls.models._blocks import TORCH
 
-pytestmark = pytest.mark.slow  # in a process of its own: after hundreds of nets it takes all memory
-
 SIZE = 15  # odd, so that ceil and floor differ
+
 
 def centred(x):
     """Half of it negative, so that what surrounds a picture is seen."""
