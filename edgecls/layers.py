@@ -95,6 +95,14 @@ def folded_params(model: keras.Model) -> int:
     return total
 
 
+def classifier(model: keras.Model) -> keras.Layer:
+    """The last layer with a kernel before the logits: dense, or a 1x1 convolution."""
+    layer = model.output._keras_history.operation
+    while not hasattr(layer, "kernel"):
+        layer = layer.input._keras_history.operation
+    return layer
+
+
 def calls(model, prefix="") -> Iterator[tuple[str, object]]:
     """(name, node) of each call in `model`; a node holds a layer and the tensors of that call."""
     nodes = _nodes(model)

@@ -52,7 +52,7 @@ def randomise(model: keras.Model, preprocess: Preprocess, *, seed: int = 0) -> N
             variable.assign(_draw(layer, variable, seed))
     series = int(_stream("synthetic pictures", seed).integers(2**32))
     pixels = synthetic.pictures(PICTURES, model.input_shape[1], channels=preprocess.channels, seed=series)
-    classifier = _classifier(model)
+    classifier = layers.classifier(model)
     features = _adapt(model, images.normalise(pixels, preprocess), until=classifier)
     _standardise(classifier, features)
 
@@ -119,14 +119,6 @@ def _draw(layer, variable, seed):
         kind = type(layer).__name__
         raise WorkFailed(f"no rule for random weights of layer {layer.name!r}: {variable.name} of a {kind}")
     return rule(_stream(variable.path, seed), tuple(variable.shape))
-
-
-def _classifier(model):
-    """The last layer with a kernel before the logits."""
-    layer = model.output._keras_history.operation
-    while not hasattr(layer, "kernel"):
-        layer = layer.input._keras_history.operation
-    return layer
 
 
 def _adapt(model, pictures, *, until):
