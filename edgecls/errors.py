@@ -7,6 +7,7 @@
     │   └── WeightsMismatch tensors of a weights file do not fit the architecture
     └── WorkFailed          exit 1: the work was begun and did not succeed
         ├── ChildFailed     a child process died, ran out of memory or raised
+        ├── DownloadFailed  a published file could not be had, or is not what was published
         ├── Disagreement    an artifact does not agree with its float model
         └── UncountableOp   a graph holds an op that has no counting rule
 
@@ -68,6 +69,10 @@ class ChildFailed(WorkFailed):
     def __init__(self, message: str, log: str = ""):
         super().__init__(message)
         self.log = log
+
+
+class DownloadFailed(WorkFailed):
+    pass
 
 
 class Disagreement(WorkFailed):

@@ -10,10 +10,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "edgecls"
 
 #: Rooms, by a module's or a folder's name. Everyone may import these; they import only each other.
-SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthetic", "dataset", "text")
+SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthetic", "dataset", "text", "fetch")
 
 #: The two halves. A room imports itself and those before it, never the other half: they meet at the artifact.
-MAKING = ("keras_layers", "models", "layers", "weights", "randomise", "builder", "keras_file", "exporters")
+MAKING = ("keras_layers", "models", "layers", "pretrained", "weights", "randomise", "builder", "keras_file", "exporters")
 MEASURING = ("graph", "runtimes", "verification", "evaluation", "profiling", "reports", "devices")
 
 MAY_IMPORT = {
