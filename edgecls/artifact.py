@@ -61,12 +61,23 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsInfo:
-    """Where the weights come from. sha256: of the file they were read from; seed: of random ones."""
+    """Where the weights come from.
+
+    source: "random", "published", or the file of the user's own. sha256: of the file they were read
+    from; tag, url, licence, top1, top5: of published ones, see `WeightSource`; seed: of random ones;
+    reason: why they are random, where nobody asked for it.
+    """
 
     source: str
     trained: bool
     sha256: str | None = None
     seed: int | None = None
+    tag: str | None = None
+    url: str | None = None
+    licence: str | None = None
+    top1: float | None = None
+    top5: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
