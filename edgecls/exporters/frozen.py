@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecls.errors import UsageError
+
 if TYPE_CHECKING:
     import keras
-    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.graph_pb2 import GraphDef, NodeDef
 
 INPUT, OUTPUT = "image", "logits"
 
@@ -32,7 +34,10 @@ class Frozen:
 
 def freeze(model: keras.Model) -> tuple[Frozen, Callable[[np.ndarray], np.ndarray]]:
     """The inference graph of `model` for one picture, no variable left in it, and the model itself
-    as a function from one picture (1, height, width, channels) to its logits (1, classes)."""
+    as a function from one picture (1, height, width, channels) to its logits (1, classes).
+
+    Raises UsageError for a model that is not the same function each time.
+    """
     import tensorflow as tf
 
     shape = (1, *model.input_shape[1:])
@@ -50,40 +55,71 @@ def freeze(model: keras.Model) -> tuple[Frozen, Callable[[np.ndarray], np.ndarra
         return np.asarray(concrete(tf.constant(picture)))
 
     if graph.library.function:  # a restored model brings compiled functions: only TensorFlow can inline those
-        return _without_constants(_inlined(concrete), shape, output_shape), run
+        graph = _inlined(concrete)
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
-    captured = {
-        placeholder.op.name: variables[id(resource)].numpy() for resource, placeholder in concrete.graph.captures
-    }
+    captured = {placeholder.op.name: variables[id(resource)] for resource, placeholder in concrete.graph.captures}
+    nodes = {node.name: node for node in graph.node}
+    _skip_casts_of_pixels(nodes)
     frozen, weights = tf.compat.v1.GraphDef(versions=graph.versions), {}
-    for node in graph.node:
+    for node in _reached(nodes):
+        if "Random" in node.op:
+            raise UsageError(
+                "the model draws random numbers when it answers, as a SavedModel with augmentation does; "
+                "give its .keras file, or build it with augmentation and dropout for training alone"
+            )
         if node.op == "ReadVariableOp":
-            weights[node.name] = captured[node.input[0]]
+            weights[node.name] = captured[_source(nodes, node.input[0])].numpy()
             _add_placeholder(frozen, node.name, weights[node.name])
-        elif node.name not in captured:
+        else:
             frozen.node.add().CopyFrom(node)
     return Frozen(frozen, weights, shape, output_shape), run
 
 
 def _inlined(concrete):
-    """The graph of a concrete function that calls others, its variables constants."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    """The graph of a concrete function that calls others, all in one."""
+    from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
 
-    return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
+    return _run_inline_graph_optimization(concrete, lower_control_flow=True, aggressive_inlining=False)
 
 
-def _without_constants(graph, input_shape, output_shape) -> Frozen:
+def _reached(nodes) -> list[NodeDef]:
+    """The nodes that the logits depend on, in order, without control inputs.
+
+    What keeps the state of random numbers in training is left out.
+    """
+    found, todo = {INPUT}, [OUTPUT]
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        node = nodes[name]
+        node.input[:] = [source for source in node.input if not source.startswith("^")]
+        if node.op != "ReadVariableOp":
+            todo += [source.partition(":")[0] for source in node.input]
+    return [node for name, node in nodes.items() if name in found]
+
+
+def _skip_casts_of_pixels(nodes):
+    """Leave out the casts of the picture to whole numbers and back, of a model that takes uint8: its pixels are
+    whole numbers."""
     import tensorflow as tf
 
-    frozen, weights = tf.compat.v1.GraphDef(versions=graph.versions), {}
-    for node in graph.node:
-        value = tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
-        if value is not None and value.dtype == np.float32 and value.ndim > 0:
-            weights[node.name] = value
-            _add_placeholder(frozen, node.name, value)
-        else:
-            frozen.node.add().CopyFrom(node)
-    return Frozen(frozen, weights, input_shape, output_shape)
+    for node in nodes.values():
+        inner = nodes[node.input[0].partition(":")[0]] if node.op == "Cast" else node
+        if inner.op == "Cast" and inner is not node and _source(nodes, inner.input[0]) == INPUT:
+            types = (inner.attr["SrcT"], inner.attr["DstT"], node.attr["DstT"])
+            first, between, last = (tf.as_dtype(attribute.type) for attribute in types)
+            if first == last and between.is_integer:
+                node.op, node.input[0] = "Identity", inner.input[0]
+                node.attr.clear()
+                node.attr["T"].type = last.as_datatype_enum
+
+
+def _source(nodes, tensor) -> str:
+    """The name of the node that `tensor` comes from, Identity nodes skipped."""
+    name = tensor.partition(":")[0]
+    return _source(nodes, nodes[name].input[0]) if nodes[name].op == "Identity" else name
 
 
 def _add_placeholder(graph, name, value):
