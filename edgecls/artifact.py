@@ -79,6 +79,14 @@ class WeightsInfo:
     top5: float | None = None
     reason: str | None = None
 
+    @property
+    def note(self) -> str | None:
+        """What a user must be told of random weights."""
+        if self.trained:
+            return None
+        why = f", since {self.reason}" if self.reason else ""
+        return f"untrained: random weights of seed {self.seed}{why}; size and speed are real, answers are not"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationInfo:

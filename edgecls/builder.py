@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecls import layers, registry, weights
-from edgecls.errors import UsageError
+from edgecls import layers, pretrained, registry, weights
+from edgecls.artifact import WeightsInfo
+from edgecls.errors import DownloadFailed, UsageError, WeightsMismatch
 from edgecls.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def check_sizes(spec: ModelSpec, *, classes: int, input_size: int) -> None:
 def build(
     name: str | ModelSpec,
     *,
-    weights: str | Path | weights.Tensors = "random",
+    weights: str | Path | weights.Tensors = pretrained.AUTO,
     classes: int | None = None,
     input_size: int | None = None,
     seed: int = 0,
@@ -45,16 +47,21 @@ def build(
     """A Keras model of the row `name`.
 
     Input: float32 (batch, size, size, channels) in the row's own normalised space (see
-    `ModelSpec.preprocess`). Output: float32 logits (batch, classes).
+    `ModelSpec.preprocess`, and `WeightSource.preprocess` of published weights). Output: float32
+    logits (batch, classes).
 
-    weights: "random" (seeded, scaled so that activations stay in range), a weights file, or a
-        mapping of the source's tensor names to arrays.
+    weights: "imagenet", the row's published ones, downloaded unless they are in the cache, or
+        "imagenet:TAG"; "auto" the same, but with a warning random ones where there are none or they
+        cannot be had; "random" (seeded, scaled so that activations stay in range); a weights file; or
+        a mapping of the source's tensor names to arrays.
     classes, input_size: the row's own unless given; input_size in pixels.
-    Raises UnknownName, UsageError, BadFile, WeightsMismatch.
+    Raises UnknownName, UsageError, BadFile, WeightsMismatch, DownloadFailed.
     """
     spec = name if isinstance(name, ModelSpec) else registry.get(name)
     model = assemble(spec, classes=classes, input_size=input_size)
-    if isinstance(weights, str) and weights == "random":
+    if isinstance(weights, (str, Path)):
+        weights = _tensors(weights, spec, classes=model.output_shape[1], seed=seed)
+    if weights is None:
         from edgecls.randomise import randomise
 
         randomise(model, spec.preprocess.at(model.input_shape[1]), seed=seed)
@@ -63,9 +70,37 @@ def build(
     return model
 
 
-def _load(model, source, spec):
-    tensors = weights.read(source) if isinstance(source, (str, Path)) else source
-    weights.load(model, tensors, spec)
+def _tensors(source: str | Path, spec: ModelSpec, *, classes: int, seed: int) -> weights.Tensors | None:
+    """What is in the weights that `source` names; None for random ones, with a warning unless asked for."""
+    choice = pretrained.choose(spec, source, classes=classes)
+    if choice is None:
+        return weights.read(source)
+    reason = choice.reason
+    if choice.published:
+        try:
+            pretrained.obtain(spec, choice.published, on_note=_warn)
+            return weights.read(pretrained.path(spec, choice.published))
+        except DownloadFailed as error:
+            if choice.required:
+                raise
+            reason = str(error)
+    if reason:
+        _warn(WeightsInfo(source="random", trained=False, seed=seed, reason=reason).note)
+    return None
+
+
+def _warn(note: str) -> None:
+    warnings.warn(note, stacklevel=4)  # at the caller of `build`
+
+
+def _load(model, tensors, spec):
+    try:
+        weights.load(model, tensors, spec)
+    except WeightsMismatch as error:
+        size = model.input_shape[1]
+        if size == spec.input_size:
+            raise
+        raise WeightsMismatch(f"{error}; they may fit --input-size {spec.input_size} alone, not {size}") from error
 
 
 def layer_table(name: str, classes: int | None, input_size: int | None, emit) -> list[dict]:

@@ -163,7 +163,8 @@ def check_file(path: str | Path) -> None:
     """Raise BadFile where there is no file `path`, UsageError where it is of a kind that `read` does not know."""
     path = Path(path)
     if not path.is_file():
-        raise BadFile(f"no weights file {str(path)!r}; give a .safetensors, .keras or .h5 file, or `random`")
+        others = "auto, imagenet, imagenet:TAG or random"
+        raise BadFile(f"no weights file {str(path)!r}; give one of {', '.join(_READERS)}, or {others}")
     if path.suffix.lower() not in _READERS:
         raise UsageError(f"cannot read weights from {path.name!r}; known are {', '.join(_READERS)}")
 

@@ -9,8 +9,17 @@ import time
 import command
 import pytest
 
-from edgecls import process
+from edgecls import fetch, process
 from edgecls.verbs import pipeline
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_downloaded(tmp_path_factory):
+    """No test asks a server that is not its own, nor finds what somebody has downloaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(fetch.OFFLINE, "1")
+        patch.setenv(fetch.CACHE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,10 @@ from edgecls.exporters.recipe import FORMATS, PRECISIONS, recipe_for
 from edgecls.graph import read
 
 NAMES = [f"lenet5-{precision}.{format}" for precision in PRECISIONS for format in FORMATS]
-UNTRAINED = "untrained: random weights of seed 0; size and speed are real, answers are not"
+UNTRAINED = (
+    "untrained: random weights of seed 0, since nobody publishes any that fit lenet5.paper; "
+    "size and speed are real, answers are not"
+)
 SYNTHETIC = "calibrated on synthetic pictures; give photographs with --calibration before it is used"
 
 
@@ -120,13 +123,14 @@ def test_an_int8_file_holds_integers(cold_export):
 def test_standard_output_is_the_table_and_standard_error_the_notes(cold_export):
     folder, done = cold_export
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["file", "MB", "of", "float", "SQNR", "dB", "top-1", "same", "seconds"]
+    assert header.split() == ["file", "weights", "MB", "of", "float", "SQNR", "dB", "top-1", "same", "seconds"]
     assert [row.split()[0] for row in rows] == [
         f"{folder}/lenet5/lenet5-{precision}.{format}" for format in FORMATS for precision in PRECISIONS
     ]
     for row in rows:
-        _, megabytes, ratio, decibels, top1, seconds = row.split()
+        _, weights, megabytes, ratio, decibels, top1, seconds = row.split()
         manifest = artifact.load(row.split()[0]).manifest
+        assert weights == "untrained"
         assert float(megabytes) == pytest.approx(manifest.bytes / 1e6, abs=0.005)
         assert float(ratio) == (1.0 if manifest.precision == "fp32" else pytest.approx(0.4, abs=0.2))
         assert float(decibels) == pytest.approx(manifest.agreement.sqnr_db, abs=0.05)

@@ -49,7 +49,7 @@ def test_phones_want_uint8_and_onnx_runtime_float32():
 
 
 def test_a_row_brings_its_own_facts():
-    found = source.resolve("mobilenet_v2", classes=10, input_size=96, seed=3)
+    found = source.resolve("mobilenet_v2", weights="random", classes=10, input_size=96, seed=3)
     assert (found.kind, found.name, found.classes, found.input_size) == ("row", "mobilenet_v2", 10, 96)
     assert (found.spec.key, found.path, found.formats) == ("mobilenet_v2.keras", None, FORMATS)
     assert found.preprocess == found.spec.preprocess.at(96)
@@ -178,7 +178,7 @@ def test_preprocessing_can_be_like_a_rows(files):
         ("lenet5", {"classes": -5}, UsageError, "--classes must be at least 1, got -5"),
         ("lenet5", {"input_size": 7}, UsageError, "--input-size of lenet5.paper must be at least 32, got 7"),
         ("lenet5", {"seed": -1}, UsageError, "--seed must be at least 0, got -1"),
-        ("lenet5", {"weights": "gone.h5"}, BadFile, "no weights file 'gone.h5'; give a .safetensors, .keras or .h5 file"),
+        ("lenet5", {"weights": "gone.h5"}, BadFile, "no weights file 'gone.h5'; give one of .safetensors"),
         ("lenet5", {"weights": "empty"}, BadFile, "no weights file 'empty'"),
         ("lenet5", {"weights": "picture.jpg"}, UsageError, "cannot read weights from 'picture.jpg'; known are .safetensors"),
         ("lenet5", {"preprocess": "tf"}, UsageError, "--preprocess is for model files; lenet5.paper has its own"),

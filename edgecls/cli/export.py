@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from edgecls import artifact
+from edgecls import artifact, pretrained
 from edgecls.cli.words import words
 from edgecls.errors import Disagreement
 from edgecls.exporters import calibration as calibrations
@@ -32,7 +32,14 @@ def export(
     format: Annotated[
         str | None, typer.Option(help=f"Formats, by commas; {','.join(FORMATS)} by default.", show_default=False)
     ] = None,
-    weights: Annotated[str, typer.Option(metavar="random|FILE", help="Weights of an architecture.")] = "random",
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|imagenet[:TAG]|random|FILE",
+            help="Weights of an architecture: published ones (`edgecls weights list`), untrained ones, or your own. "
+            "auto takes published ones, and untrained ones where there are none or they cannot be had.",
+        ),
+    ] = pretrained.AUTO,
     calibration: Annotated[
         str,
         typer.Option(metavar="DIR|FILE.npy|synthetic", help="Pictures to take the ranges of int8 from."),
@@ -99,7 +106,7 @@ def export(
             )
         finally:
             progress.close()
-            _report(done)
+            _report(done, progress.said)
     wrong = [made.path.name for made, _ in done if not made.manifest.agreement.passed]
     if wrong:
         raise Disagreement(f"{', '.join(wrong)}: does not agree with the float model; see `notes` in its manifest")
@@ -122,17 +129,18 @@ def _next(done, out):
     return shlex.join(["edgecls", "profile", *named, *where])
 
 
-def _report(done):
+def _report(done, said):
     if not done:
         return
     notes = dict.fromkeys(note for made, _ in done for note in made.manifest.notes)
     print(table(_HEADERS, [_row(done, *entry) for entry in done], numeric=_NUMERIC, styled=sys.stdout.isatty()), end="")
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        if note not in said:
+            print(f"note: {note}", file=sys.stderr)
 
 
-_HEADERS = ("file", "MB", "of float", "SQNR dB", "top-1 same", "seconds")
-_NUMERIC = (False, True, True, True, True, True)
+_HEADERS = ("file", "weights", "MB", "of float", "SQNR dB", "top-1 same", "seconds")
+_NUMERIC = (False, False, True, True, True, True, True)
 
 
 def _row(done, made, was_made):
@@ -141,12 +149,17 @@ def _row(done, made, was_made):
     agreement = manifest.agreement
     return (
         str(made.path),
+        _weights(manifest.weights),
         f"{manifest.bytes / 1e6:.2f}",
         f"{manifest.bytes / floats[made.path.parent / manifest.format]:.2f}",
         ("identical" if agreement.sqnr_db is None else f"{agreement.sqnr_db:.1f}") + ("" if agreement.passed else " FAILED"),
         f"{100 * agreement.top1:.0f}%",
         f"{manifest.seconds:.1f}" if was_made else "up to date",
     )
+
+
+def _weights(info):
+    return (info.tag or Path(info.source).name) if info.trained else "untrained"
 
 
 class _Progress:
@@ -168,6 +181,7 @@ class _Progress:
         )
         self._tasks: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
+        self.said: set[str] = set()
 
     def __enter__(self):
         self._bars.start()
@@ -189,4 +203,5 @@ class _Progress:
             )
 
     def note(self, text):
+        self.said.add(text)
         self._bars.console.print(f"note: {text}", markup=False, highlight=False)

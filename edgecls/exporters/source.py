@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecls import artifact, builder, keras_file, registry
+from edgecls import artifact, builder, keras_file, pretrained, registry
 from edgecls.errors import BadFile, UnknownName, UsageError
+from edgecls.pretrained import Choice
 from edgecls.spec import PREPROCESS, ModelSpec, Preprocess
 from edgecls.weights import check_file
 
@@ -21,8 +23,9 @@ _KINDS = {".keras": "keras", ".h5": "keras", ".tflite": "tflite", ".onnx": "onnx
 class Source:
     """One thing to export.
 
-    name: of the folder and the files that are made. digest: identifies architecture and weights.
-    spec: the row, where it is one; path: the model or weights file, where there is one.
+    name: of the folder and the files that are made. digest: identifies the weights; empty before
+    published ones are here. spec: the row, where it is one; path: the model or weights file, where
+    there is one; choice: of the row's weights, where they are in no file of the user's own.
     preprocess: None where nobody said how pictures become this model's input.
     """
 
@@ -32,6 +35,7 @@ class Source:
     preprocess: Preprocess | None
     spec: ModelSpec | None = None
     path: Path | None = None
+    choice: Choice = Choice()
     classes: int | None = None
     input_size: int | None = None
     seed: int | None = None
@@ -43,15 +47,49 @@ class Source:
 
     @property
     def weights(self) -> artifact.WeightsInfo:
+        if published := self.choice.published:
+            return artifact.WeightsInfo(
+                source="published",
+                trained=True,
+                sha256=self.digest,
+                tag=published.tag,
+                url=published.url,
+                licence=published.licence,
+                top1=published.top1,
+                top5=published.top5,
+            )
         if self.path is None:
-            return artifact.WeightsInfo(source="random", trained=False, seed=self.seed)
+            reason = self.choice.reason
+            return artifact.WeightsInfo(source="random", trained=False, seed=self.seed, reason=reason)
         return artifact.WeightsInfo(source=str(self.path), trained=True, sha256=self.digest)
+
+    def published_notes(self) -> Iterator[str]:
+        """What a user must be told of published weights."""
+        published = self.choice.published
+        if published and published.top1 and published.preprocess.crop != self.input_size:
+            size = published.preprocess.crop
+            yield f"{published.tag} has its published accuracy at {size}x{size}, with --input-size {size}"
+        if published and "-nc" in (published.licence or ""):
+            yield f"the licence of {published.tag} is {published.licence}: not for commercial use"
+
+    def trained(self, sha256: str, path: Path | None = None) -> Source:
+        """With the published weights that were chosen, which have this digest and are in this file."""
+        return dataclasses.replace(self, digest=sha256, path=path)
+
+    def untrained(self, reason: str) -> Source:
+        """With random weights in place of the published ones that were chosen."""
+        return dataclasses.replace(
+            self,
+            digest=f"random {self.seed} in place of {self.choice.published.tag}",
+            preprocess=self.spec.preprocess.at(self.input_size),
+            choice=Choice(reason=reason),
+        )
 
 
 def resolve(
     target: str | Path,
     *,
-    weights: str | Path = "random",
+    weights: str | Path = pretrained.AUTO,
     classes: int | None = None,
     input_size: int | None = None,
     preprocess: str | None = None,
@@ -72,7 +110,7 @@ def resolve(
     for option, value in (("--classes", classes), ("--input-size", input_size)):
         if value is not None:
             raise UsageError(f"{option} is for architectures; {path.name} has its own")
-    if str(weights) != "random":
+    if str(weights) != pretrained.AUTO:
         raise UsageError(f"--weights is for architectures; {path.name} has its own")
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
@@ -102,16 +140,18 @@ def _row(spec, weights, classes, input_size, preprocess, seed):
     classes = spec.classes if classes is None else classes
     size = spec.input_size if input_size is None else input_size
     builder.check_sizes(spec, classes=classes, input_size=size)
-    path = None if str(weights) == "random" else Path(weights)
-    if path is not None:
+    choice, path = pretrained.choose(spec, weights, classes=classes), None
+    if choice is None:
+        choice, path = Choice(), Path(weights)
         check_file(path)
     return Source(
         kind="row",
         name=registry.shortest_name(spec),
-        digest=_digest(path) if path else f"random {seed}",
-        preprocess=spec.preprocess.at(size),
+        digest=_digest(path) if path else "" if choice.published else f"random {seed}",
+        preprocess=(choice.published or spec).preprocess.at(size),
         spec=spec,
         path=path,
+        choice=choice,
         classes=classes,
         input_size=size,
         seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -10,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgecls import artifact
-from edgecls.artifact import Artifact
-from edgecls.errors import BadFile, EdgeclsError, UnknownName, UsageError, WorkFailed
+from edgecls import artifact, pretrained
+from edgecls.artifact import Artifact, Manifest
+from edgecls.errors import BadFile, DownloadFailed, EdgeclsError, UnknownName, UsageError, WorkFailed
 from edgecls.exporters import calibration as calibrations
 from edgecls.exporters import source as sources
 from edgecls.exporters.recipe import FORMATS, PRECISIONS, Recipe, recipe_for
@@ -38,7 +39,7 @@ def export(
     *,
     formats: str | Iterable[str] | None = None,
     precisions: str | Iterable[str] = "fp32",
-    weights: str | Path = "random",
+    weights: str | Path = pretrained.AUTO,
     calibration: str | Path = calibrations.SYNTHETIC,
     samples: int | None = None,
     out: str | Path = artifact.FOLDER,
@@ -58,7 +59,9 @@ def export(
     targets: architectures, or model files: Keras (.keras, .h5, SavedModel), float .tflite, .onnx.
     formats: "tflite", "onnx"; by default all that the target can become.
     precisions: "fp32", "fp16", "int8". The float file is always made: the others are made of it.
-    weights: "random" or a weights file, for architectures.
+    weights: for architectures: "imagenet", published ones, downloaded unless they are in the cache
+        (of CIFAR-10 for rows of CIFAR), "imagenet:TAG" those of a tag; "auto" the same, but random ones
+        where there are none or they cannot be had; "random"; or a weights file.
     calibration, samples, seed: see `calibration.plan`; for int8, and to judge every file.
     classes, input_size: for architectures, the row's own by default.
     preprocess: for model files, "tf", "torch", "caffe", "unit", "none" or "like:NAME".
@@ -71,7 +74,7 @@ def export(
     Of several targets one that fails does not keep the others from being made.
     Raises UnknownName, UsageError, BadFile, WeightsMismatch, and WorkFailed where the work fails;
     what was there before is untouched then. An artifact that does not agree with its float model
-    is written with `agreement.passed` false.
+    is written with the verdict BROKEN.
     """
     formats, precisions = formats and _listed(formats), _listed(precisions)
     jobs: dict[str, Job] = {}
@@ -91,7 +94,7 @@ def export(
     artifacts, failures = [], []
     for job in jobs.values():
         try:
-            for exported, made in _run(job, force, on_stage):
+            for exported, made in _run(job, force, on_stage, on_note):
                 artifacts.append(exported)
                 on_artifact(exported, made)
         except EdgeclsError as error:
@@ -104,18 +107,72 @@ def export(
     return artifacts
 
 
-def _run(job: Job, force, on_stage) -> Iterator[tuple[Artifact, bool]]:
+def _run(job: Job, force, on_stage, on_note) -> Iterator[tuple[Artifact, bool]]:
     """Every artifact asked for, in order, and whether it was made now."""
-    prints = {recipe: _fingerprint(job, recipe) for recipe in job.recipes}
-    ready = {}
-    if not force:
-        with ThreadPoolExecutor() as pool:  # a digest of a large file takes a while
-            found = pool.map(lambda recipe: _up_to_date(job.target(recipe), prints[recipe]), job.recipes)
-            ready = {recipe: one for recipe, one in zip(job.recipes, found, strict=True) if one}
+    job, ready = _with_weights(job, force, on_stage, on_note)
     missing = [recipe for recipe in job.recipes if recipe not in ready]
+    prints = {recipe: _fingerprint(job, recipe) for recipe in missing}
     made = make(job, missing, ready, prints, on_stage) if missing else {}
     for recipe in job.recipes:
         yield (made[recipe], True) if recipe in made else (ready[recipe], False)
+
+
+def _with_weights(job: Job, force, on_stage, on_note) -> tuple[Job, dict[Recipe, Artifact]]:
+    """The job with its weights at hand, and what is up to date of it.
+
+    Published weights are asked for only where a float file is to be made of them.
+    """
+    source, published = job.source, job.source.choice.published
+    if published is None:
+        return job, _ready(job, force)
+    before = [manifest.weights for manifest in _manifests(job)]
+    known = pretrained.record(source.spec, published)
+    digests = [known.sha256] if known else [info.sha256 for info in before if info.url == published.url]
+    if digests:
+        trained = job.of(source.trained(digests[0]))
+        ready = _ready(trained, force)
+        if all(recipe in ready for recipe in job.recipes if recipe.precision == "fp32"):
+            return trained, ready
+    may_be_random = not source.choice.required
+    if may_be_random and not known:
+        untrained = job.of(source.untrained("they could not be had when these files were made"))
+        ready = _ready(untrained, force)
+        if len(ready) == len(job.recipes):
+            return untrained, ready
+
+    def on_bytes(done, total):
+        shown = f"download {done / 1e6:.0f} MB" + (f" of {total / 1e6:.0f}" if total else "")
+        on_stage(Stage(source.name, "", shown, done, total or 0))
+
+    try:
+        found = pretrained.obtain(source.spec, published, on_bytes=on_bytes, on_note=on_note)
+    except DownloadFailed as error:
+        if not may_be_random:
+            raise
+        if any(info.trained for info in before):
+            kept = f"{str(job.folder)!r} keeps its trained files; --weights random makes untrained ones"
+            raise DownloadFailed(f"{error}; {kept}") from error
+        job = job.of(source.untrained(str(error)))
+        on_note(job.source.weights.note)
+    else:
+        job = job.of(source.trained(found.sha256, pretrained.path(source.spec, published)))
+    return job, _ready(job, force)
+
+
+def _manifests(job: Job) -> Iterator[Manifest]:
+    """Of what was made before, with whatever options."""
+    for recipe in job.recipes:
+        with contextlib.suppress(BadFile):
+            yield artifact.read_manifest(artifact.manifest_path(job.target(recipe)))
+
+
+def _ready(job: Job, force: bool) -> dict[Recipe, Artifact]:
+    """What is up to date."""
+    if force:
+        return {}
+    with ThreadPoolExecutor() as pool:  # a digest of a large file takes a while
+        found = pool.map(lambda recipe: _up_to_date(job.target(recipe), _fingerprint(job, recipe)), job.recipes)
+        return {recipe: one for recipe, one in zip(job.recipes, found, strict=True) if one}
 
 
 def _listed(value) -> list:

@@ -81,6 +81,11 @@ class Job:
     folder: Path
     verbose: bool
 
+    def of(self, source: Source) -> Job:
+        """The same of another source."""
+        plan = dataclasses.replace(self.plan, preprocess=source.preprocess)
+        return dataclasses.replace(self, source=source, plan=plan)
+
     def target(self, recipe: Recipe) -> Path:
         return self.folder / f"{self.source.name}-{recipe.precision}.{recipe.format}"
 
@@ -330,8 +335,9 @@ class _Pipeline:
 
     def _notes(self, recipe, result, pictures) -> Iterator[str]:
         name = self.job.target(recipe).name
-        if not self.source.weights.trained:
-            yield f"untrained: random weights of seed {self.source.seed}; size and speed are real, answers are not"
+        if untrained := self.source.weights.note:
+            yield untrained
+        yield from self.source.published_notes()
         if recipe.precision == "int8":
             if self.job.plan.kind == SYNTHETIC:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
