@@ -17,7 +17,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgecls.errors import BadFile, UsageError
 from edgecls.spec import Preprocess
@@ -99,27 +99,62 @@ class CalibrationInfo:
     skipped: tuple[str, ...] = ()
 
 
+#: OK: use it. CAUTION: it may have lost accuracy. BROKEN: it does not compute what its model computes.
+Verdict = Literal["OK", "CAUTION", "BROKEN"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far from its float model a file may be.
+
+    min_sqnr_db: under it the file is BROKEN. ok_sqnr_db, ok_kl: with less SQNR or more divergence it
+    is worth a CAUTION.
+    """
+
+    min_sqnr_db: float
+    ok_sqnr_db: float
+    ok_kl: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
     """How close the artifact's logits are to its float model's on `samples` pictures.
 
     sqnr_db: signal to quantization noise of the logits, dB (None when they are identical);
-    max_error: largest difference, in standard deviations of the float logits; top1: share of
-    pictures with the same best class, 0..1. `min_sqnr_db` is the recipe's tolerance.
+    cosine: of the angle between both, mean over pictures; max_error: largest difference, in standard
+    deviations of the float logits; kl: Kullback-Leibler divergence of the artifact's softmax from
+    the float model's, nats, mean over pictures; top1: share of pictures with the same best class;
+    top5: share of the float model's five best that are among the artifact's, mean over pictures.
+    saturation: by tensor, the share of values at the ends of its type, where that loses something;
+    the worst few.
+    reason: for the verdict, in words.
     """
 
     sqnr_db: float | None
+    cosine: float
     max_error: float
+    kl: float
     top1: float
+    top5: float
+    saturation: Mapping[str, float]
     samples: int
     pictures: str
-    min_sqnr_db: float
-    passed: bool
+    tolerance: Tolerance
+    verdict: Verdict
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict != "BROKEN"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything known about an artifact. notes: what a user must be told, in words."""
+    """Everything known about an artifact.
+
+    reference: the file beside it that has the held-out pictures and the float model's logits.
+    notes: what a user must be told, in words.
+    """
 
     file: str
     bytes: int
@@ -135,6 +170,7 @@ class Manifest:
     preprocess: Preprocess | None
     calibration: CalibrationInfo | None
     agreement: Agreement
+    reference: str
     float_ops: tuple[str, ...]
     notes: tuple[str, ...]
     labels: tuple[str, ...] | None

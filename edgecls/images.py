@@ -60,6 +60,12 @@ def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     return (pixels.astype(np.float32) - mean) / std
 
 
+def inputs(pictures: np.ndarray, preprocess: Preprocess | None) -> np.ndarray:
+    """Pictures as a model takes them, float32 of the same shape: uint8 pixels are normalised, floats
+    are in the model's own space already."""
+    return normalise(pictures, preprocess) if pictures.dtype == np.uint8 else pictures.astype(np.float32)
+
+
 def pixels(path: str | Path, preprocess: Preprocess) -> np.ndarray:
     """The picture at `path`, resized and cropped: uint8 (crop, crop, channels), RGB or gray.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgecls import artifact
-from edgecls.artifact import Agreement, CalibrationInfo, Manifest, ModelInfo, TensorInfo, WeightsInfo
+from edgecls.artifact import Agreement, CalibrationInfo, Manifest, ModelInfo, TensorInfo, Tolerance, WeightsInfo
 from edgecls.errors import BadFile, UsageError
 from edgecls.spec import PREPROCESS
 
@@ -37,13 +37,19 @@ MANIFEST = Manifest(
     calibration=CalibrationInfo(source="photographs", count=3, digest="1" * 64, seed=0, skipped=("broken.jpg",)),
     agreement=Agreement(
         sqnr_db=30.5,
+        cosine=0.99,
         max_error=0.1,
+        kl=0.01,
         top1=1.0,
+        top5=1.0,
+        saturation={"logits": 0.25},
         samples=3,
         pictures="3 pictures",
-        min_sqnr_db=8.0,
-        passed=True,
+        tolerance=Tolerance(min_sqnr_db=8.0, ok_sqnr_db=15.0, ok_kl=0.05),
+        verdict="OK",
+        reason="the same best class",
     ),
+    reference="net-reference.npz",
     float_ops=(),
     notes=("a note",),
     labels=None,
@@ -135,7 +141,7 @@ def test_a_field_of_another_type_is_refused(published, changes, reason):
     [
         ("model", {"input_size": [4]}, "shorter"),
         ("model", {"input_size": [4, 4, 3]}, "longer"),
-        ("agreement", {"passed": 1}, "expected bool, got 1"),
+        ("agreement", {"verdict": "FINE"}, "expected one of OK, CAUTION, BROKEN, got 'FINE'"),
         ("input", {"shape": [1, "4"]}, "expected int, got '4'"),
         ("preprocess", {"color": "rbg"}, "expected one of rgb, bgr, gray, got 'rbg'"),
         ("preprocess", {"resize": 100}, "a crop of 224 pixels does not fit a short side of 100"),

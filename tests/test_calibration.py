@@ -35,14 +35,15 @@ def pixels(count, shape=(8, 8, 3)):
 
 
 def materialised(chosen, folder, size=8, channels=3):
-    """(calibration pictures, held-out pictures, what `materialise` says), by way of JSON."""
+    """(calibration pictures, held-out pictures as inputs, what `materialise` says), by way of JSON."""
     files = [str(folder / name) for name in ("calibration.npy", "held.npy")]
     said = calibration.materialise(json.loads(json.dumps(chosen.to_json())), size, channels, *files)
-    arrays = [np.load(file) for file in files]
-    for array in arrays:
-        assert array.dtype == np.float32
-        assert array.shape[1:] == (1, size, size, channels)
-    return arrays[0][:, 0], arrays[1][:, 0], json.loads(json.dumps(said))
+    taken, held = (np.load(file) for file in files)
+    assert taken.dtype == np.float32
+    assert (taken.shape[1:], held.shape[1:]) == ((1, size, size, channels), (size, size, channels))
+    said = json.loads(json.dumps(said))
+    preprocess = said["held"].pop("preprocess")
+    return taken[:, 0], images.inputs(held, preprocess and Preprocess.from_json(preprocess)), said
 
 
 # Synthetic
@@ -62,7 +63,7 @@ def test_synthetic_pictures_are_preprocessed_and_others_held_out(tmp_path):
             "seed": 5,
             "skipped": [],
         },
-        "held": f"{HELD} pictures of synthetic that calibration did not see",
+        "held": {"words": f"{HELD} pictures of synthetic that calibration did not see"},
         "warnings": [],
     }
 
@@ -93,7 +94,7 @@ def test_of_a_folder_every_picture_is_taken_when_it_is_small(tmp_path):
     np.testing.assert_allclose(taken, np.broadcast_to(expected[:, None, None], taken.shape))
     np.testing.assert_array_equal(held, taken)
     assert (said["info"]["count"], said["info"]["skipped"], said["warnings"]) == (20, [], [])
-    assert said["held"] == f"20 of the calibration pictures: {folder} has too few to hold any out"
+    assert said["held"]["words"] == f"20 of the calibration pictures: {folder} has too few to hold any out"
 
 
 def test_of_a_large_folder_a_sample_is_taken_and_others_held_out(tmp_path):
@@ -102,7 +103,7 @@ def test_of_a_large_folder_a_sample_is_taken_and_others_held_out(tmp_path):
     assert (len(chosen.chosen), len(chosen.held)) == (SAMPLES, HELD)
     assert not set(chosen.chosen) & set(chosen.held)
     _, held, said = materialised(chosen, tmp_path)
-    assert said["held"] == f"{HELD} pictures of {folder} that calibration did not see"
+    assert said["held"]["words"] == f"{HELD} pictures of {folder} that calibration did not see"
     reds = np.rint(held[:, 0, 0, 0] * 127.5 + 127.5).astype(int)
     assert [Path(path).stem for path in chosen.held] == [f"{red:03}" for red in reds]
 

@@ -82,7 +82,7 @@ def test_a_manifest_says_what_the_file_was_made_from_and_how_well(cold_export, n
     folder, _ = cold_export
     manifest = load(folder, name).manifest
     agreement, recipe = manifest.agreement, recipe_for(manifest.format, manifest.precision)
-    assert agreement.passed and agreement.min_sqnr_db == recipe.min_sqnr_db
+    assert agreement.verdict != "BROKEN" and agreement.tolerance == recipe.tolerance
     assert agreement.sqnr_db > recipe.min_sqnr_db and 0 <= agreement.max_error < 3 and 0.5 < agreement.top1 <= 1
     assert (agreement.samples, agreement.pictures) == (32, "32 pictures of synthetic that calibration did not see")
     if manifest.precision == "int8":
@@ -101,7 +101,7 @@ def test_every_file_computes_what_the_float_file_computes(cold_export):
     answers = {name: verification.logits(runtimes.open(folder / "lenet5" / name), pictures) for name in NAMES}
     reference = answers["lenet5-fp32.tflite"]
     for name in NAMES[1:]:
-        least = load(folder, name).manifest.agreement.min_sqnr_db
+        least = load(folder, name).manifest.agreement.tolerance.min_sqnr_db
         assert verification.sqnr_db(reference, answers[name]) > least, name
 
 
@@ -123,18 +123,19 @@ def test_an_int8_file_holds_integers(cold_export):
 def test_standard_output_is_the_table_and_standard_error_the_notes(cold_export):
     folder, done = cold_export
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["file", "weights", "MB", "of", "float", "SQNR", "dB", "top-1", "same", "seconds"]
+    assert header.split() == ["file", "weights", "MB", "of", "float", "SQNR", "dB", "top-1", "same", "verdict", "seconds"]
     assert [row.split()[0] for row in rows] == [
         f"{folder}/lenet5/lenet5-{precision}.{format}" for format in FORMATS for precision in PRECISIONS
     ]
     for row in rows:
-        _, weights, megabytes, ratio, decibels, top1, seconds = row.split()
+        _, weights, megabytes, ratio, decibels, top1, verdict, seconds = row.split()
         manifest = artifact.load(row.split()[0]).manifest
         assert weights == "untrained"
         assert float(megabytes) == pytest.approx(manifest.bytes / 1e6, abs=0.005)
         assert float(ratio) == (1.0 if manifest.precision == "fp32" else pytest.approx(0.4, abs=0.2))
         assert float(decibels) == pytest.approx(manifest.agreement.sqnr_db, abs=0.05)
         assert float(top1.rstrip("%")) == pytest.approx(100 * manifest.agreement.top1, abs=0.5)
+        assert verdict == manifest.agreement.verdict
         assert float(seconds) == pytest.approx(manifest.seconds, abs=0.05)
     assert done.stderr.splitlines() == [
         f"note: {UNTRAINED}",
@@ -273,16 +274,19 @@ def test_an_artifact_that_does_not_agree_is_marked_and_fails(exported, tmp_path)
         done = command.edgecls(*arguments, "--calibration", tmp_path / "pixels.npy")
         assert done.returncode == 1
         manifest = load(exported, "lenet5-int8.tflite").manifest
-        assert not manifest.agreement.passed
-        (reason,) = (note for note in manifest.notes if "agree" in note)
+        assert manifest.agreement.verdict == "BROKEN"
+        (reason,) = (note for note in manifest.notes if "BROKEN" in note)
         assert re.fullmatch(
-            r"lenet5-int8.tflite does not agree with its float model: -?[\d.]+ dB, at least [\d.]+ dB wanted", reason
+            r"lenet5-int8.tflite: BROKEN: -?[\d.]+ dB, at least 8 dB wanted; [\d.]+% of the values of tensor \S+ are "
+            r"beyond its range; the same best class on \d+% of the pictures; calibrate on pictures like those that it "
+            r"will see: --calibration DIR",
+            reason,
         )
         assert f"note: {reason}" in done.stderr.splitlines()
         assert done.stderr.splitlines()[-1] == (
             "edgecls: lenet5-int8.tflite: does not agree with the float model; see `notes` in its manifest"
         )
-        assert re.search(r"int8.tflite .* FAILED", done.stdout)
+        assert re.search(r"int8.tflite .* BROKEN", done.stdout)
         assert done.stdout.rstrip().endswith("up to date") is not made
 
 

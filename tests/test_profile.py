@@ -9,7 +9,7 @@ import tiny
 
 import edgecls.cli
 from edgecls import artifact, profiling
-from edgecls.artifact import Agreement, Manifest, ModelInfo, WeightsInfo
+from edgecls.artifact import Agreement, Manifest, ModelInfo, Tolerance, WeightsInfo
 from edgecls.errors import BadFile, UnknownName, UsageError, WorkFailed
 from edgecls.profiling.store import Store
 from edgecls.verbs import profile as verb
@@ -51,13 +51,19 @@ def publish(path, name, *, trained=False, passed=True, params=PARAMS, macs=MACS)
         calibration=None,
         agreement=Agreement(
             sqnr_db=None,
+            cosine=1.0,
             max_error=0.0,
+            kl=0.0,
             top1=1.0,
+            top5=1.0,
+            saturation={},
             samples=1,
             pictures="synthetic",
-            min_sqnr_db=80.0,
-            passed=passed,
+            tolerance=Tolerance(min_sqnr_db=80.0, ok_sqnr_db=80.0, ok_kl=0.05),
+            verdict="OK" if passed else "BROKEN",
+            reason="",
         ),
+        reference="reference.npz",
         float_ops=(),
         notes=(),
         labels=None,

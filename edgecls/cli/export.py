@@ -139,8 +139,8 @@ def _report(done, said):
             print(f"note: {note}", file=sys.stderr)
 
 
-_HEADERS = ("file", "weights", "MB", "of float", "SQNR dB", "top-1 same", "seconds")
-_NUMERIC = (False, False, True, True, True, True, True)
+_HEADERS = ("file", "weights", "MB", "of float", "SQNR dB", "top-1 same", "verdict", "seconds")
+_NUMERIC = (False, False, True, True, True, True, False, True)
 
 
 def _row(done, made, was_made):
@@ -152,8 +152,9 @@ def _row(done, made, was_made):
         _weights(manifest.weights),
         f"{manifest.bytes / 1e6:.2f}",
         f"{manifest.bytes / floats[made.path.parent / manifest.format]:.2f}",
-        ("identical" if agreement.sqnr_db is None else f"{agreement.sqnr_db:.1f}") + ("" if agreement.passed else " FAILED"),
+        "identical" if agreement.sqnr_db is None else f"{agreement.sqnr_db:.1f}",
         f"{100 * agreement.top1:.0f}%",
+        agreement.verdict,
         f"{manifest.seconds:.1f}" if was_made else "up to date",
     )
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgecls import artifact
 from edgecls.artifact import CalibrationInfo
 from edgecls.errors import BadFile, UsageError
 from edgecls.spec import PREPROCESS, Preprocess
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Pictures taken of a folder or an array, unless told otherwise.
 SAMPLES = 100
@@ -24,8 +27,9 @@ SAMPLES = 100
 SYNTHETIC_SAMPLES = 32
 #: Fewer pictures than these are worth a warning.
 FEW = 16
-#: Held-out pictures that an artifact is compared with its float model on.
-HELD = 32
+#: Held-out pictures that an artifact is compared with its float model on: as many, or fewer large
+#: ones, since they are kept beside it.
+HELD, _LEAST_HELD, _HELD_BYTES = 32, 8, 5_000_000
 
 SYNTHETIC = "synthetic"
 #: Part of the digest of synthetic pictures: counts up when they change.
@@ -51,6 +55,10 @@ class Plan:
     chosen: tuple[str | int, ...]
     held: tuple[str | int, ...]
     preprocess: Preprocess | None
+
+    def fit(self, size: int, channels: int) -> Plan:
+        """The same pictures for a model of that input."""
+        return dataclasses.replace(self, preprocess=self.preprocess and self.preprocess.fit(size, channels))
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -134,31 +142,73 @@ def check_shape(plan: Plan, size: int, channels: int) -> None:
 def materialise(
     plan: Mapping[str, Any], size: int, channels: int, calibration: str, held: str
 ) -> dict[str, Any]:
-    """Write both sets as .npy files, float32 (count, 1, size, size, channels) in the model's space.
+    """Write both sets as .npy files: the one to calibrate with as input, float32 (count, 1, size,
+    size, channels) in the model's space, the other as `load` has it.
 
-    plan: as JSON. Returns the CalibrationInfo as JSON, which set `held` is in words, and warnings.
+    plan: as JSON. Returns the CalibrationInfo as JSON; of `held` which set it is in words, and the
+    preprocessing that makes it input; and warnings.
+    Raises as `load` does.
+    """
+    import numpy as np
+
+    from edgecls import images
+
+    plan = Plan.from_json(plan).fit(size, channels)
+    pictures, skipped = load(plan, plan.chosen, size, channels)
+    inputs = images.inputs(pictures, plan.preprocess)
+    np.save(calibration, inputs[:, None])
+    if plan.held:
+        others, _ = load(plan, plan.held[: _held(pictures)], size, channels)
+        words = f"{len(others)} pictures of {plan.source} that calibration did not see"
+    else:
+        others = pictures[: _held(pictures)]
+        words = f"{len(others)} of the calibration pictures: {plan.source} has too few to hold any out"
+    np.save(held, others)
+    info = CalibrationInfo(
+        source=plan.source, count=len(pictures), digest=plan.digest, seed=plan.seed, skipped=skipped
+    )
+    return {
+        "info": dataclasses.asdict(info),
+        "held": {"words": words, "preprocess": plan.preprocess and plan.preprocess.to_json()},
+        "warnings": _warnings(plan, inputs, skipped),
+    }
+
+
+def load(plan: Plan, names: Sequence[str | int], size: int, channels: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(pictures, names of files that cannot be read) of `names` in the plan.
+
+    Pictures are (count, size, size, channels): uint8 pixels, or float32 in the model's own space.
     Raises UsageError where the shape is not the model's or a value is not finite, and BadFile where
     no picture can be read.
     """
     import numpy as np
 
-    plan = Plan.from_json(plan)
-    if plan.preprocess:
-        plan = dataclasses.replace(plan, preprocess=plan.preprocess.fit(size, channels))
+    from edgecls import images, synthetic
+
+    plan = plan.fit(size, channels)
     check_shape(plan, size, channels)
-    pictures, skipped = _load(plan, plan.chosen, size, channels)
-    np.save(calibration, pictures[:, None])
-    if plan.held:
-        others, _ = _load(plan, plan.held, size, channels)
-        words = f"{len(others)} pictures of {plan.source} that calibration did not see"
-    else:
-        others = pictures[:HELD]
-        words = f"{len(others)} of the calibration pictures: {plan.source} has too few to hold any out"
-    np.save(held, others[:, None])
-    info = CalibrationInfo(
-        source=plan.source, count=len(pictures), digest=plan.digest, seed=plan.seed, skipped=skipped
-    )
-    return {"info": dataclasses.asdict(info), "held": words, "warnings": _warnings(plan, pictures, skipped)}
+    if plan.kind == SYNTHETIC:
+        pixels = synthetic.pictures(len(names), size, channels=channels, seed=plan.seed, first=names[0])
+        return pixels if plan.preprocess else pixels / np.float32(127.5) - 1, ()
+    if plan.kind == "array":
+        rows = _open_array(Path(plan.source))[list(names)]
+        if not np.isfinite(rows).all():
+            raise UsageError(f"{plan.source} holds values that are not finite; calibrate with others")
+        return rows if rows.dtype == np.uint8 else rows.astype(np.float32), ()
+    loaded, skipped = [], []
+    for name in names:
+        try:
+            loaded.append(images.pixels(name, plan.preprocess))
+        except BadFile:
+            skipped.append(name)
+    if not loaded:
+        raise BadFile(f"none of the {len(names)} pictures of {plan.source} can be read")
+    return np.stack(loaded), tuple(skipped)
+
+
+def _held(pictures):
+    """How many pictures are kept to judge by, that they take no more than a few MB."""
+    return min(HELD, max(_LEAST_HELD, _HELD_BYTES // pictures[0].nbytes))
 
 
 def _warnings(plan, pictures, skipped):
@@ -177,34 +227,6 @@ def _warnings(plan, pictures, skipped):
             spans = f"{least:.4g}..{most:.4g}, the model's input {low:.4g}..{high:.4g}"
             warnings.append(f"values of {plan.source} span {spans}; float arrays must be normalised already")
     return warnings
-
-
-def _load(plan, names, size, channels):
-    """(pictures (count, size, size, channels) float32, names that could not be read)."""
-    import numpy as np
-
-    from edgecls import images, synthetic
-
-    preprocess = plan.preprocess
-    if plan.kind == SYNTHETIC:
-        pixels = synthetic.pictures(len(names), size, channels=channels, seed=plan.seed, first=names[0])
-        pictures = images.normalise(pixels, preprocess) if preprocess else pixels / np.float32(127.5) - 1
-        return pictures, ()
-    if plan.kind == "array":
-        rows = _open_array(Path(plan.source))[list(names)]
-        pictures = images.normalise(rows, preprocess) if rows.dtype == np.uint8 else rows.astype(np.float32)
-        if not np.isfinite(pictures).all():
-            raise UsageError(f"{plan.source} holds values that are not finite; calibrate with others")
-        return pictures, ()
-    loaded, skipped = [], []
-    for name in names:
-        try:
-            loaded.append(images.load(name, preprocess))
-        except BadFile:
-            skipped.append(name)
-    if not loaded:
-        raise BadFile(f"none of the {len(names)} pictures of {plan.source} can be read")
-    return np.stack(loaded), tuple(skipped)
 
 
 def _sample(found, count, seed):

@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgecls import builder, keras_file, layers
+import numpy as np
+
+from edgecls import builder, images, keras_file, layers, reference
 from edgecls.errors import UncountableOp, WorkFailed
 from edgecls.exporters import calibration, frozen
+from edgecls.reference import Reference
+from edgecls.spec import Preprocess
 
 #: Names of what is left in the work folder.
 SKELETON, KERNELS = "skeleton.onnx", "kernels.safetensors"
-CALIBRATION, HELD, HELD_WORDS, REFERENCE = "calibration.npy", "held.npy", "held.txt", "reference.npy"
+CALIBRATION, HELD = "calibration.npy", "held.npy"
+#: The held pictures and the float model's logits: see `edgecls.reference`.
+REFERENCE = "reference.npz"
 
 #: Empty files that say what is there: the ONNX graph and its kernels; the float .tflite and the
-#: pictures; the float model's logits.
-CONVERTED, QUANTIZABLE, CHECKABLE = "converted", "quantizable", "checkable"
+#: calibration pictures.
+CONVERTED, QUANTIZABLE = "converted", "quantizable"
 
 
 def make(
-    row: dict[str, Any] | None, path: str | None, plan: dict[str, Any], work: str, tflite: str | None, onnx: bool, emit
+    row: dict[str, Any] | None,
+    path: str | None,
+    plan: dict[str, Any],
+    model: dict[str, Any],
+    work: str,
+    tflite: str | None,
+    onnx: bool,
+    emit,
 ) -> dict[str, Any]:
     """Child process: from a row, or the model file at `path`, to the work folder's files.
 
-    row: keyword arguments of `builder.build`. plan: of `calibration.plan`, as JSON. tflite: where
-    to write the float .tflite, if it is wanted. onnx: whether an ONNX graph is wanted.
+    row: keyword arguments of `builder.build`. plan: of `calibration.plan`, as JSON. model: see
+    `reference.identity`. tflite: where to write the float .tflite, if it is wanted. onnx: whether an
+    ONNX graph is wanted.
     Returns what a manifest wants to know of the model, and of the pictures.
     """
     folder = Path(work)
     emit({"stage": "load TensorFlow"})
-    import numpy as np
     import tensorflow  # noqa: F401  here, so that the stage is what it says
 
     from edgecls.exporters import onnx as to_onnx
     from edgecls.exporters import tflite as to_tflite
 
     emit({"stage": "build"})
-    model = builder.build(**row) if row else keras_file.load(Path(path))
-    _, size, _, channels = model.input_shape
+    net = builder.build(**row) if row else keras_file.load(Path(path))
+    _, size, _, channels = net.input_shape
     emit({"stage": "freeze"})
-    graph, run = frozen.freeze(model)
+    graph, run = frozen.freeze(net)
     emit({"stage": "convert"})
     if onnx:
         to_onnx.convert(graph, folder / SKELETON, folder / KERNELS)
@@ -48,16 +62,41 @@ def make(
         to_tflite.convert(graph, Path(tflite))
     del graph
     emit({"stage": "pictures"})
-    pictures = calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))
-    (folder / HELD_WORDS).write_text(pictures["held"], encoding="utf-8")
-    (folder / QUANTIZABLE).touch()
+    about = pictures(plan, size, channels, "NHWC", folder)
     emit({"stage": "reference"})
-    logits = np.concatenate([run(picture) for picture in np.load(folder / HELD)])
-    if not np.isfinite(logits).all():
+    refer(about["held"], model, folder, lambda inputs: np.concatenate([run(one) for one in inputs]))
+    return {"model": _facts(net, ours=row is not None), "pictures": about}
+
+
+def pictures(plan: dict[str, Any], size: int, channels: int, layout: str, folder: Path) -> dict[str, Any]:
+    """Write the pictures into the work folder, for a graph of `layout`.
+
+    Returns what a manifest wants to know of them.
+    """
+    about = calibration.materialise(plan, size, channels, str(folder / CALIBRATION), str(folder / HELD))
+    if layout == "NCHW":
+        np.save(folder / CALIBRATION, np.load(folder / CALIBRATION).transpose(0, 1, 4, 2, 3))
+    (folder / QUANTIZABLE).touch()
+    return about
+
+
+def refer(
+    held: dict[str, Any], model: dict[str, Any], folder: Path, logits: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Write the reference into the work folder.
+
+    held: as `calibration.materialise` says it. logits: what the float model computes of inputs
+    (count, 1, size, size, channels). Raises WorkFailed for logits that are not finite.
+    """
+    pixels = np.load(folder / HELD)
+    preprocess = held["preprocess"] and Preprocess.from_json(held["preprocess"])
+    found = logits(images.inputs(pixels, preprocess)[:, None])
+    if not np.isfinite(found).all():
         raise WorkFailed("the float model gives logits that are not finite; its weights are damaged")
-    np.save(folder / REFERENCE, logits)
-    (folder / CHECKABLE).touch()
-    return {"model": _facts(model, ours=row is not None), "pictures": pictures}
+    reference.write(
+        folder / REFERENCE,
+        Reference(pictures=pixels, logits=found.astype(np.float32), words=held["words"], model=model),
+    )
 
 
 def _facts(model, ours):
@@ -76,19 +115,3 @@ def _facts(model, ours):
         if ours:
             raise
         return facts
-
-
-def pictures(plan: dict[str, Any], size: int, channels: int, layout: str, work: str, emit) -> dict[str, Any]:
-    """Child process: the pictures alone, where the float model is there already."""
-    import numpy as np
-
-    folder = Path(work)
-    files = [str(folder / name) for name in (CALIBRATION, HELD)]
-    facts = calibration.materialise(plan, size, channels, *files)
-    if layout == "NCHW":
-        for file in files:
-            np.save(file, np.load(file).transpose(0, 1, 4, 2, 3))
-    (folder / HELD_WORDS).write_text(facts["held"], encoding="utf-8")
-    for marker in (QUANTIZABLE, CHECKABLE):
-        (folder / marker).touch()
-    return facts

@@ -26,15 +26,16 @@ def finish(
     join: bool,
     files: list[dict[str, Any]],
     input_range: tuple[float, float] | None,
-    reference: str,
+    preprocess: dict[str, Any] | None,
     emit,
 ) -> list[dict[str, Any]]:
     """Child process: make `files` of the float file `source` and run them all on held-out pictures.
 
-    May be started before `making.make` is done; it waits for what it needs in the folder `work`.
+    May be started before `making.make` or `prepare` is done; it waits for what it needs in the
+    folder `work`.
     join: whether `source` is still to be made of what the conversion to ONNX left there.
-    files: {"path", "precision", "io", "min_sqnr_db"} each; fp32 is `source` itself.
-    reference: see `verification.check`.
+    files: {"path", "precision", "io", "tolerance"} each; fp32 is `source` itself.
+    preprocess: how pictures become input, where somebody said it.
     Returns for each file what `verification.check` says, and the seconds it took to make.
     """
     exporter, folder = importlib.import_module(f"edgecls.exporters.{format}"), Path(work)
@@ -66,15 +67,33 @@ def finish(
             )
         seconds.append(time.perf_counter() - start if file["precision"] != "fp32" else joined)
         ends.append(end or {})
-    _wait_for(folder / making.CHECKABLE)
+    _wait_for(folder / making.REFERENCE)
     emit({"stage": "verify"})
     checked = verification.check(
-        [{**file, "ends": end} for file, end in zip(files, ends, strict=True)],
-        pictures=str(folder / making.HELD),
-        reference=reference,
-        pictures_are=(folder / making.HELD_WORDS).read_text(encoding="utf-8"),
+        [{**file, "ends": end, "preprocess": preprocess} for file, end in zip(files, ends, strict=True)],
+        str(folder / making.REFERENCE),
     )
     return [{**result, "seconds": taken} for result, taken in zip(checked, seconds, strict=True)]
+
+
+def prepare(
+    plan: dict[str, Any],
+    size: int,
+    channels: int,
+    layout: str,
+    model: dict[str, Any],
+    source: str,
+    work: str,
+    emit,
+) -> dict[str, Any]:
+    """Child process: what `making.make` does where the float model is there as the file `source`."""
+    emit({"stage": "pictures"})
+    about = making.pictures(plan, size, channels, layout, Path(work))
+    emit({"stage": "reference"})
+    making.refer(
+        about["held"], model, Path(work), lambda inputs: verification.logits(runtimes.open(source), inputs)
+    )
+    return about
 
 
 def _wait_for(marker: Path) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecls import artifact, process
+from edgecls import artifact, process, reference, verification
 from edgecls.artifact import Agreement, Artifact, CalibrationInfo, Manifest, ModelInfo, TensorInfo
 from edgecls.errors import ChildFailed, WorkFailed
 from edgecls.exporters import making
@@ -88,6 +88,10 @@ class Job:
 
     def target(self, recipe: Recipe) -> Path:
         return self.folder / f"{self.source.name}-{recipe.precision}.{recipe.format}"
+
+    @property
+    def reference(self) -> Path:
+        return self.folder / f"{self.source.name}-reference.npz"
 
     def io_of(self, recipe: Recipe) -> str:
         return recipe.check_io(self.io) if recipe.precision == "int8" else recipe.io[0]
@@ -159,8 +163,9 @@ class _Pipeline:
         self.fingerprints, self.on_stage, self.work = fingerprints, on_stage, work
         self.memory_cap = int(_CAP * psutil.virtual_memory().available)
         self.converting = [recipe.format for recipe in missing if recipe.precision == "fp32"]
+        self.model = reference.identity(job.options(missing[0]))
         self.float_seconds = 0.0
-        self.stop = threading.Event()
+        self.stop, self.lock = threading.Event(), threading.Lock()
 
     def run(self) -> dict[Recipe, Artifact]:
         formats = dict.fromkeys(recipe.format for recipe in self.missing)
@@ -210,6 +215,7 @@ class _Pipeline:
                 row=row,
                 path=None if row else str(source.path),
                 plan=plan,
+                model=self.model,
                 work=str(self.work),
                 tflite=str(self._float("tflite")) if "tflite" in self.converting else None,
                 onnx="onnx" in self.converting,
@@ -230,12 +236,14 @@ class _Pipeline:
                 "layout": known.layout,
             }
         pictures = self._child(
-            "edgecls.exporters.making:pictures",
+            "edgecls.verbs.line:prepare",
             "",
             plan=plan,
             size=facts["input_size"][0],
             channels=facts["channels"],
             layout=facts["layout"],
+            model=self.model,
+            source=str(source.path if self.converting else fp32.path),
             work=str(self.work),
         )
         return {"model": facts, "pictures": pictures.result}
@@ -262,24 +270,19 @@ class _Pipeline:
                     "path": str(path),
                     "precision": recipe.precision,
                     "io": self.job.io_of(recipe),
-                    "min_sqnr_db": recipe.min_sqnr_db,
+                    "tolerance": dataclasses.asdict(recipe.tolerance),
                 }
                 for recipe, path in paths.items()
             ],
             input_range=self.source.preprocess and self.source.preprocess.value_range,
-            reference=str(self._reference()),
+            preprocess=self.source.preprocess and self.source.preprocess.to_json(),
         )
         facts = made.result()
+        self._publish_reference()
         return {
             recipe: self._publish(recipe, paths[recipe], result, facts)
             for recipe, result in zip(recipes, outcome.result, strict=True)
         }
-
-    def _reference(self) -> Path:
-        """The float model's logits, or the float model as a file."""
-        if not self.converting:
-            return next(found.path for recipe, found in self.ready.items() if recipe.precision == "fp32")
-        return self.work / making.REFERENCE if self.source.kind in ("row", "keras") else self.source.path
 
     def _side_by_side(self) -> bool:
         spec, path = self.source.spec, self.source.path
@@ -291,6 +294,12 @@ class _Pipeline:
         """The float file of a format: made in the work folder, or there already."""
         fp32 = recipe_for(format, "fp32")
         return self.ready[fp32].path if fp32 in self.ready else self.work / f"fp32.{format}"
+
+    def _publish_reference(self) -> None:
+        copy = self.work / self.job.reference.name
+        with self.lock:
+            shutil.copyfile(self.work / making.REFERENCE, copy)
+            os.replace(copy, self.job.reference)
 
     def _publish(self, recipe, path, result, facts) -> Artifact:
         source, pictures, model = self.source, facts["pictures"], facts["model"]
@@ -323,8 +332,9 @@ class _Pipeline:
             preprocess=preprocess,
             calibration=calibration,
             agreement=artifact.decode(Agreement, result["agreement"]),
+            reference=self.job.reference.name,
             float_ops=tuple(result["float_ops"]) if recipe.precision == "int8" else (),
-            notes=tuple(self._notes(recipe, result, pictures)),
+            notes=tuple(self._notes(recipe, result, pictures, calibration)),
             labels=None,
             options=self.job.options(recipe),
             tools=tool_versions(),
@@ -333,7 +343,7 @@ class _Pipeline:
         )
         return artifact.publish(path, target, manifest)
 
-    def _notes(self, recipe, result, pictures) -> Iterator[str]:
+    def _notes(self, recipe, result, pictures, calibration) -> Iterator[str]:
         name = self.job.target(recipe).name
         if untrained := self.source.weights.note:
             yield untrained
@@ -345,7 +355,6 @@ class _Pipeline:
             if ops := result["float_ops"]:
                 more = f" and {len(ops) - _SHOWN} more" if len(ops) > _SHOWN else ""
                 yield f"{name} computes in float: {', '.join(ops[:_SHOWN])}{more}"
-        agreement = result["agreement"]
-        if not agreement["passed"]:
-            wanted = f"at least {recipe.min_sqnr_db:g} dB wanted"
-            yield f"{name} does not agree with its float model: {agreement['sqnr_db']:.1f} dB, {wanted}"
+        agreement = artifact.decode(Agreement, result["agreement"])
+        if advice := verification.next_step(agreement, recipe.precision, calibration):
+            yield f"{name}: {agreement.verdict}: {agreement.reason}; {advice}"

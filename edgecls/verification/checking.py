@@ -1,0 +1,78 @@
+"""Files that are run on the pictures of a reference, and compared with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecls import images, reference, runtimes
+from edgecls.artifact import TensorInfo, Tolerance
+from edgecls.errors import EdgeclsError, WorkFailed
+from edgecls.graph import Graph, cost, read
+from edgecls.spec import Preprocess
+from edgecls.verification.measures import agreement
+from edgecls.verification.running import logits, oriented
+from edgecls.verification.saturation import exits, saturation
+
+_SOFTMAX = {"SOFTMAX", "Softmax"}
+
+
+def check(files: list[dict[str, Any]], known: str) -> list[dict[str, Any]]:
+    """Run each file on held-out pictures and compare it with its float model.
+
+    files: {"path", "tolerance", "ends", "preprocess"} each, as JSON; ends: how the graph's are
+    quantized where its file cannot say. known: the reference, an .npz.
+    Returns for each file the fields that a manifest wants to know of it. Raises WorkFailed.
+    """
+    counted = [_cost(Path(file["path"])) for file in files]
+    right = reference.read(Path(known))
+    return [_compare(file, *costs, right) for file, costs in zip(files, counted, strict=True)]
+
+
+def _cost(path: Path) -> tuple[Graph, cost.Cost]:
+    try:
+        graph = read(path)
+        custom = sorted({op.kind for op in graph.ops if op.custom})
+        if custom:
+            raise WorkFailed(f"{path.name} needs custom ops that phones have not: {', '.join(custom)}")
+        return graph, cost.cost(graph)
+    except EdgeclsError as error:  # the file is our own work, whatever is wrong with it
+        raise WorkFailed(str(error).replace(str(path), path.name)) from error
+
+
+def _compare(file, graph, counted, right):
+    session = runtimes.open(file["path"])
+    ends = {name: TensorInfo(**end) for name, end in file["ends"].items()}
+    (source,), (sink,) = session.inputs, session.outputs
+    inputs = oriented(as_inputs(right.pictures, file["preprocess"]), source.shape)
+    found = agreement(
+        right.logits,
+        logits(session, inputs, ends=ends),
+        pictures=right.words,
+        tolerance=Tolerance(**file["tolerance"]),
+        saturation=saturation(graph, inputs, right.logits, ends, counted.macs),
+        probabilities=gives_probabilities(graph),
+    )
+    return {
+        "agreement": dataclasses.asdict(found),
+        "input": dataclasses.asdict(ends.get(source.name, source)),
+        "output": dataclasses.asdict(ends.get(sink.name, sink)),
+        "params": counted.params,
+        "macs": counted.macs,
+        "float_ops": list(counted.float_ops),
+    }
+
+
+def gives_probabilities(graph: Graph) -> bool:
+    """Whether the last op that computes is a softmax."""
+    last = set(exits(graph))
+    return any(op.kind in _SOFTMAX and op.outputs[0].name in last for op in graph.ops)
+
+
+def as_inputs(pictures: np.ndarray, preprocess: dict[str, Any] | None) -> np.ndarray:
+    """Pictures of a reference as inputs (count, 1, height, width, channels). preprocess: as JSON."""
+    record = preprocess and Preprocess.from_json(preprocess).fit(*pictures.shape[2:])
+    return images.inputs(pictures, record)[:, None]
