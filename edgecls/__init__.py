@@ -13,6 +13,7 @@ from importlib import import_module
 _VERBS = {
     "build": "edgecls.builder",
     "export": "edgecls.verbs.export",
+    "finetune": "edgecls.verbs.finetune",
     "profile": "edgecls.verbs.profile",
 }
 

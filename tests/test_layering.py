@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "edgecls"
 SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthetic", "dataset", "reference", "text", "fetch")
 
 #: The two halves. A room imports itself and those before it, never the other half: they meet at the artifact.
-MAKING = ("keras_layers", "models", "layers", "pretrained", "weights", "randomise", "builder", "keras_file", "exporters")
+MAKING = ("keras_layers", "models", "layers", "pretrained", "weights", "randomise", "builder", "keras_file", "finetuning", "exporters")
 MEASURING = ("graph", "runtimes", "verification", "evaluation", "profiling", "reports", "devices")
 
 MAY_IMPORT = {

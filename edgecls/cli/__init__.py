@@ -22,6 +22,7 @@ _LOG_LINES = 20
 
 #: Command -> the module that has it, and its line in `edgecls --help`.
 _COMMANDS = {
+    "finetune": ("finetune", "Train an architecture on your own pictures."),
     "export": ("export", "Make .tflite and .onnx files."),
     "profile": ("profile", "Measure time and memory of models."),
     "list": ("list_", "List the architectures, or their families."),
