@@ -54,20 +54,23 @@ def build(
         "imagenet:TAG"; "auto" the same, but with a warning random ones where there are none or they
         cannot be had; "random" (seeded, scaled so that activations stay in range); a weights file; or
         a mapping of the source's tensor names to arrays.
-    classes, input_size: the row's own unless given; input_size in pixels.
+    classes: as many as the weights have, the row's own with random ones.
+    input_size: in pixels, the row's own unless given.
     Raises UnknownName, UsageError, BadFile, WeightsMismatch, DownloadFailed.
     """
     spec = name if isinstance(name, ModelSpec) else registry.get(name)
-    model = assemble(spec, classes=classes, input_size=input_size)
+    size = spec.input_size if input_size is None else input_size
+    wanted = spec.classes if classes is None else classes
+    check_sizes(spec, classes=wanted, input_size=size)
     if isinstance(weights, (str, Path)):
-        weights = _tensors(weights, spec, classes=model.output_shape[1], seed=seed)
+        weights = _tensors(weights, spec, classes=wanted, seed=seed)
     if weights is None:
         from edgecls.randomise import randomise
 
-        randomise(model, spec.preprocess.at(model.input_shape[1]), seed=seed)
-    else:
-        _load(model, weights, spec)
-    return model
+        model = assemble(spec, classes=wanted, input_size=size)
+        randomise(model, spec.preprocess.at(size), seed=seed)
+        return model
+    return _loaded(spec, weights, classes, size)
 
 
 def _tensors(source: str | Path, spec: ModelSpec, *, classes: int, seed: int) -> weights.Tensors | None:
@@ -93,14 +96,15 @@ def _warn(note: str) -> None:
     warnings.warn(note, stacklevel=4)  # at the caller of `build`
 
 
-def _load(model, tensors, spec):
+def _loaded(spec, tensors, classes, size):
+    model = assemble(spec, classes=weights.classes(tensors, spec, classes), input_size=size)
     try:
         weights.load(model, tensors, spec)
     except WeightsMismatch as error:
-        size = model.input_shape[1]
         if size == spec.input_size:
             raise
         raise WeightsMismatch(f"{error}; they may fit --input-size {spec.input_size} alone, not {size}") from error
+    return model
 
 
 def layer_table(name: str, classes: int | None, input_size: int | None, emit) -> list[dict]:

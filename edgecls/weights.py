@@ -2,21 +2,30 @@
 
 A weights file becomes a dictionary of the source's own tensor names. `load` hands every tensor to
 the layer it belongs to, by the row's `source_name`, and refuses a dictionary with a tensor too
-many, too few or of another shape.
+many, too few or of another shape. What was saved from one of our models has our names instead.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from edgecls import h5_file, keras_names, safetensors_file, torch_file
 from edgecls.errors import BadFile, UsageError, WeightsMismatch
 from edgecls.spec import ModelSpec
 
 Tensors = Mapping[str, np.ndarray]
+
+#: What DistributedDataParallel and torch.compile put before every name.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+#: Our names of the layer that gives the logits: dense, or a convolution.
+_CLASSIFIERS = ("classifier", "classifier_conv")
 
 
 # Torch's axis order to Keras's, by Keras layer class: variable name -> (suffix, transform).
@@ -55,35 +64,72 @@ _KERAS = {"Dense": {"kernel": lambda w: w.reshape(w.shape[-2:])}}
 
 #: In a source's dictionaries, but no part of the function computed.
 _UNUSED = {
-    "torch": (r".*\.num_batches_tracked",),
+    "torch": (r".*\.num_batches_tracked", "n_averaged"),
     "keras": (r"seed_generator(_\d+)?/.*",),  # of dropout
 }
 
 
+@dataclass(frozen=True)
+class _Naming:
+    """How a file names our layers, and orders the axes of their tensors."""
+
+    layout: Literal["keras", "torch"]
+    source_name: Callable[[str], str]
+
+    def tensors(self, model) -> Iterator[tuple]:
+        """(variable, its tensor's name, the function to our axes, the shape it has there)."""
+        for layer in model.layers:
+            for variable in layer.variables:
+                yield variable, *self._tensor(layer, variable.name), self._shape(layer, variable)
+
+    def _tensor(self, layer, variable):
+        module = self.source_name(layer.name)
+        if self.layout == "keras":
+            name = module if "/" in module else f"{module}/{variable}"
+            return name, _KERAS.get(type(layer).__name__, {}).get(variable, np.asarray)
+        suffix, convert = _TORCH[type(layer).__name__][variable]
+        name = f"{module}.{suffix}" if suffix else module
+        if type(layer).__name__ == "Dense" and variable == "kernel":
+            flattened = _flattened_shape(layer)
+            if flattened:
+                return name, lambda w: _chw_rows_to_hwc(w, flattened)
+        return name, convert
+
+    def _shape(self, layer, variable) -> tuple[int, ...]:
+        shape = tuple(variable.shape)
+        if self.layout == "torch" and len(shape) == 2:
+            return shape[::-1]
+        if self.layout == "torch" and len(shape) == 4:
+            height, width, into, out = shape
+            depthwise = type(layer).__name__ == "DepthwiseConv2D"
+            return (into, out, height, width) if depthwise else (out, into, height, width)
+        return shape
+
+
+#: Of a file that was saved from a model of ours.
+_OURS = _Naming("keras", str)
+
+
 def load(model, tensors: Tensors, spec: ModelSpec) -> None:
-    """Set every variable of `model` from `tensors`, the source's own names and layout.
+    """Set every variable of `model` from `tensors`, in the source's names and axes or in ours and Keras's.
 
     Raises WeightsMismatch naming tensors that are missing, not used, or of the wrong shape; the
     model is untouched then.
     """
-    if spec.layout == "keras":
-        tensors = _keras_tensors(tensors)
-    unused = spec.unused_tensors + _UNUSED[spec.layout]
+    naming, tensors = _understood(model, tensors, spec)
+    unused = spec.unused_tensors + _UNUSED[naming.layout]
     left = {name for name in tensors if not any(re.fullmatch(p, name) for p in unused)}
     values, problems = [], []
-    for layer in model.layers:
-        for variable in layer.variables:
-            name, convert = _source_tensor(layer, variable.name, spec)
-            if name not in tensors:
-                problems.append(f"{name} is missing")
-                continue
-            left.discard(name)
-            value = _converted(convert, tensors[name])
-            if value is None or tuple(value.shape) != tuple(variable.shape):
-                wanted = _source_shape(layer, variable, spec)
-                problems.append(f"{name} has shape {tuple(tensors[name].shape)}, expected {wanted}")
-                continue
-            values.append((variable, value))
+    for variable, name, convert, shape in naming.tensors(model):
+        if name not in tensors:
+            problems.append(f"{name} is missing")
+            continue
+        left.discard(name)
+        value = _converted(convert, tensors[name])
+        if value is None or tuple(value.shape) != tuple(variable.shape):
+            problems.append(f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}")
+            continue
+        values.append((variable, value))
     problems += [f"{name} is not part of {spec.key}" for name in sorted(left)]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
@@ -92,40 +138,21 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
         variable.assign(value)
 
 
-def _keras_tensors(tensors: Tensors) -> Tensors:
-    """`tensors` by `layer/variable`, without name scopes, the layers that Keras named numbered from 1.
+def _understood(model, tensors, spec) -> tuple[_Naming, Tensors]:
+    """The naming that more of `tensors` follow, and these as it has them."""
 
-    Keras calls a layer without a name `conv2d`, `conv2d_1`, ... in order of creation, and counts
-    on through a process: the same model saved twice has other numbers in the same order.
-    """
-    by_layer = {"/".join(name.split("/")[-2:]): value for name, value in tensors.items()}
-    if len(by_layer) < len(tensors):
-        raise WeightsMismatch("the weights hold two layers of one name; give those of the classifier alone")
-    numbered = {}
-    for kind in ("conv2d", "batch_normalization"):
-        layers = {name.split("/")[0] for name in by_layer if re.fullmatch(rf"{kind}(_\d+)?/\w+", name)}
-        in_order = sorted(layers, key=lambda layer: int(layer.removeprefix(kind)[1:] or 0))
-        numbered |= {layer: f"{kind}_{number}" for number, layer in enumerate(in_order, start=1)}
-    renamed = {}
-    for name, value in by_layer.items():
-        layer, slash, variable = name.partition("/")
-        renamed[numbered.get(layer, layer) + slash + variable] = value
-    return renamed
+    def missing(naming, tensors):
+        return sum(name not in tensors for _, name, *_ in naming.tensors(model))
 
-
-def _source_tensor(layer, variable: str, spec: ModelSpec) -> tuple[str, Callable]:
-    """The source's name of a layer's variable, and the function to our layout."""
-    module = spec.source_name(layer.name)
-    if spec.layout == "keras":
-        name = module if "/" in module else f"{module}/{variable}"
-        return name, _KERAS.get(type(layer).__name__, {}).get(variable, np.asarray)
-    suffix, convert = _TORCH[type(layer).__name__][variable]
-    name = f"{module}.{suffix}" if suffix else module
-    if type(layer).__name__ == "Dense" and variable == "kernel":
-        flattened = _flattened_shape(layer)
-        if flattened:
-            return name, lambda w: _chw_rows_to_hwc(w, flattened)
-    return name, convert
+    theirs = _Naming(spec.layout, spec.source_name)
+    if all("/" not in name for name in tensors):
+        return theirs, tensors
+    tensors = keras_names.numbered(tensors)
+    naming = min(theirs, _OURS, key=lambda one: missing(one, tensors))
+    if naming is theirs and spec.source == "keras" and missing(theirs, tensors):
+        ordered = keras_names.by_order(tensors, spec.reference, model.output_shape[-1])
+        tensors = keras_names.numbered(ordered)
+    return naming, tensors
 
 
 def _flattened_shape(layer):
@@ -149,83 +176,77 @@ def _converted(convert, value):
         return None
 
 
-def _source_shape(layer, variable, spec) -> tuple[int, ...]:
-    shape = tuple(variable.shape)
-    if spec.layout == "torch" and len(shape) == 2:
-        return shape[::-1]
-    if spec.layout == "torch" and len(shape) == 4:
-        height, width, into, out = shape
-        return (into, out, height, width) if type(layer).__name__ == "DepthwiseConv2D" else (out, into, height, width)
-    return shape
+def classes(tensors: Tensors, spec: ModelSpec, asked: int | None) -> int:
+    """How many classes to build: as the classifier in `tensors`, else as asked for, else the row's.
+
+    Raises UsageError where another number than the classifier's is asked for.
+    """
+    found = _classes(tensors, spec)
+    if None not in (found, asked) and found != asked:
+        advice = "leave --classes out, or train another head with `edgecls finetune`"
+        raise UsageError(f"--classes is {asked}, but the weights are of {found} classes; {advice}")
+    return found or (spec.classes if asked is None else asked)
+
+
+def _classes(tensors, spec) -> int | None:
+    for naming in (_Naming(spec.layout, spec.source_name), _OURS):
+        for layer in _CLASSIFIERS:
+            try:
+                module = naming.source_name(layer)
+            except KeyError:
+                continue
+            name, axis = (f"{module}.weight", 0) if naming.layout == "torch" else (f"{module}/kernel", -1)
+            if name in tensors and tensors[name].ndim > 1:
+                return tensors[name].shape[axis]
+    return None
 
 
 def check_file(path: str | Path) -> None:
-    """Raise BadFile where there is no file `path`, UsageError where it is of a kind that `read` does not know."""
+    """Raise BadFile where there is no file `path`, UsageError for one of a kind that `read` does not know."""
     path = Path(path)
+    known = ", ".join(_READERS)
     if not path.is_file():
-        others = "auto, imagenet, imagenet:TAG or random"
-        raise BadFile(f"no weights file {str(path)!r}; give one of {', '.join(_READERS)}, or {others}")
-    if path.suffix.lower() not in _READERS:
-        raise UsageError(f"cannot read weights from {path.name!r}; known are {', '.join(_READERS)}")
+        raise BadFile(f"no weights file {str(path)!r}; give a file ({known}), or `random`")
+    if _reader(path) is None:
+        raise UsageError(f"cannot read weights from {path.name!r}; known are {known}")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Every tensor of a weights file by the name it has there.
+    """Every tensor of a weights file by the name it has there; nothing that is in it is run.
 
-    `.safetensors`: a state dict. `.keras`: a saved model, loaded in Keras's safe mode. `.h5`: a
-    weights file of keras.applications or a whole saved model. Names in Keras files are
-    `layer/variable`. Raises BadFile, UsageError.
+    Of a checkpoint of PyTorch its state dict, see `torch_file.read`, without what wrappers of PyTorch
+    put before every name; in Keras's files names are `layer/variable`. Arrays are views of the file
+    where they can be, not to be written to. Raises BadFile, UsageError.
     """
-    path = Path(path)
+    return open_file(path)[0]
+
+
+def open_file(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
+    """What `read` returns, and the dictionary of a checkpoint that it is of, such as "model_ema"; else ""."""
     check_file(path)
-    try:
-        return _READERS[path.suffix.lower()](path)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise BadFile(f"{path.name} cannot be read as {path.suffix[1:]} weights: {reason}") from error
+    tensors, place = _reader(Path(path))(Path(path))
+    unwrapped = {}
+    for name, value in tensors.items():
+        while name.startswith(_WRAPPERS):
+            name = name.partition(".")[2]
+        if name in unwrapped:
+            raise BadFile(f"{Path(path).name} has {name} twice, with and without {' or '.join(_WRAPPERS)}")
+        unwrapped[name] = value
+    return unwrapped, place
 
 
-def _read_safetensors(path):
-    from safetensors.numpy import load_file
-
-    return load_file(path)
-
-
-def _read_keras(path):
-    import keras
-
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    return {variable.path: variable.numpy() for variable in model.variables}
+def _alone(reader):
+    """Of a file that is one dictionary."""
+    return lambda path: (reader(path), "")
 
 
-def _read_h5(path):
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        root = file["model_weights"] if "model_weights" in file else file
-        if "layer_names" not in root.attrs:
-            raise ValueError("no layer names in it: not a keras.applications file")
-        tensors = {}
-        layers = _texts(root.attrs["layer_names"])
-        slashes = any("/" in layer for layer in layers)
-        for layer in layers:
-            names = _texts(root[layer].attrs["weight_names"])
-            variables = [name.removesuffix(":0").rsplit("/", 1)[-1] for name in names]
-            for name, variable in zip(names, variables, strict=True):
-                # Keras 3 says `kernel` where Keras 2 said this, but for separable convolutions.
-                if variable == "depthwise_kernel" and "pointwise_kernel" not in variables:
-                    variable = "kernel"
-                tensors[f"{_without_slashes(layer) if slashes else layer}/{variable}"] = root[layer][name][()]
-        return tensors
+_READERS: dict[str, Callable[[Path], tuple[Tensors, str]]] = {
+    ".safetensors": _alone(safetensors_file.read),
+    ".keras": _alone(h5_file.read),
+    ".h5": _alone(h5_file.read),
+    **dict.fromkeys((".pth", ".pt", ".bin", ".pth.tar", ".pth.zip"), torch_file.read),
+}
 
 
-_READERS = {".safetensors": _read_safetensors, ".keras": _read_keras, ".h5": _read_h5}
-
-
-def _texts(names):
-    return [name.decode() if isinstance(name, bytes) else name for name in names]
-
-
-def _without_slashes(layer):
-    """Keras 3's name of a layer of MobileNet v3, whose names had slashes until Keras 3 forbade them."""
-    return layer.replace("/BatchNorm", "_bn").replace("/", "_").lower()
+def _reader(path: Path):
+    return next((read for ending, read in _READERS.items() if path.name.lower().endswith(ending)), None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import goldens
-from edgecls import builder, registry, weights
+from edgecls import builder, keras_names, registry
 from edgecls.errors import WeightsMismatch
 
 #: Largest difference allowed, in standard deviations of the reference's logits.
@@ -89,7 +89,7 @@ def test_comparison_fails_on_one_wrong_tensor():
 
 def test_layers_that_keras_named_are_taken_in_the_order_of_their_numbers():
     tensors = {"conv2d_9/kernel": 1, "conv2d_10/kernel": 2, "batch_normalization/beta": 3, "dense/bias": 4}
-    assert weights._keras_tensors(tensors) == {
+    assert keras_names.numbered(tensors) == {
         "conv2d_1/kernel": 1,
         "conv2d_2/kernel": 2,
         "batch_normalization_1/beta": 3,
@@ -98,6 +98,6 @@ def test_layers_that_keras_named_are_taken_in_the_order_of_their_numbers():
 
 
 def test_scopes_before_a_layer_are_dropped_unless_two_layers_would_be_one():
-    assert weights._keras_tensors({"cell/block/dense/bias": 4}) == {"dense/bias": 4}
+    assert keras_names.numbered({"cell/block/dense/bias": 4}) == {"dense/bias": 4}
     with pytest.raises(WeightsMismatch, match="two layers of one name"):
-        weights._keras_tensors({"a/dense/bias": 1, "b/dense/bias": 2})
+        keras_names.numbered({"a/dense/bias": 1, "b/dense/bias": 2})

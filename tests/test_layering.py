@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "edgecls"
 SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthetic", "dataset", "reference", "text", "fetch")
 
 #: The two halves. A room imports itself and those before it, never the other half: they meet at the artifact.
-MAKING = ("keras_layers", "models", "layers", "pretrained", "weights", "randomise", "builder", "keras_file", "finetuning", "exporters")
+WEIGHTS = ("mapped", "plain_pickle", "torch_file", "safetensors_file", "h5_file", "keras_names", "weights")
+MAKING = ("keras_layers", "models", "layers", "pretrained", *WEIGHTS, "randomise", "builder", "keras_file", "finetuning", "exporters")
 MEASURING = ("graph", "runtimes", "verification", "evaluation", "profiling", "reports", "devices")
 
 MAY_IMPORT = {
