@@ -27,6 +27,7 @@ _COMMANDS = {
     "profile": ("profile", "Measure time and memory of models."),
     "list": ("list_", "List the architectures, or their families."),
     "show": ("show", "Show one architecture."),
+    "weights": ("weights", "List and download published weights."),
 }
 
 
@@ -36,8 +37,10 @@ class _Commands(typer.core.TyperGroup):
     def resolve_command(self, ctx, args):
         name, _, rest = super().resolve_command(ctx, args)
         module, _ = _COMMANDS[name]
-        own = typer.Typer(add_completion=False, rich_markup_mode=None)
-        own.command(name)(getattr(importlib.import_module(f"edgecls.cli.{module}"), module))
+        own = getattr(importlib.import_module(f"edgecls.cli.{module}"), module)
+        if not isinstance(own, typer.Typer):  # one command, not several
+            command, own = own, typer.Typer(add_completion=False, rich_markup_mode=None)
+            own.command(name)(command)
         return name, typer.main.get_command(own), rest
 
 
@@ -79,7 +82,11 @@ def main() -> None:
             _show_end(error.log)
         code = error.exit_code
     except TyperException as error:
-        _say(" ".join(error.format_message().split()))
+        message = error.format_message()
+        if message.startswith("Usage: "):  # the help, where a command was called without arguments
+            print(message, file=sys.stderr)
+        else:
+            _say(" ".join(message.split()))
         code = error.exit_code
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
