@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgecls import runtimes, verification
+from edgecls import reference, runtimes, verification
 from edgecls.exporters import making
 
 #: What takes long to import, and can be imported while the model is still being built.
 _LIBRARIES = {
-    "tflite": ("litert_quantizer.quantizer", "litert_quantizer.calibrator"),
+    "tflite": ("litert_quantizer.quantizer",),
     "onnx": ("onnx", "onnxruntime.quantization"),
 }
 
@@ -34,9 +34,9 @@ def finish(
     May be started before `making.make` or `prepare` is done; it waits for what it needs in the
     folder `work`.
     join: whether `source` is still to be made of what the conversion to ONNX left there.
-    files: {"path", "precision", "io", "tolerance"} each; fp32 is `source` itself.
+    files: {"path", "precision", "io", "method", "per_tensor", "tolerance"} each; fp32 is `source` itself.
     preprocess: how pictures become input, where somebody said it.
-    Returns for each file what `verification.check` says, and the seconds it took to make.
+    Returns for each file what `verification.check` says, the seconds it took to make, and notes.
     """
     exporter, folder = importlib.import_module(f"edgecls.exporters.{format}"), Path(work)
     for library in _LIBRARIES[format]:
@@ -50,30 +50,35 @@ def finish(
         exporter.join(folder / making.SKELETON, folder / making.KERNELS, Path(source))
         joined = time.perf_counter() - start
     _wait_for(folder / making.QUANTIZABLE)
-    seconds, ends = [], []
+    seconds, made = [], []
     for file in files:
         start = time.perf_counter()
-        end = None
+        said = {"ends": {}, "notes": []}
         if file["precision"] != "fp32":
             emit({"stage": f"make {file['precision']}"})
-            end = exporter.quantize(
+            said = exporter.quantize(
                 source=source,
                 target=file["path"],
                 precision=file["precision"],
                 calibration=str(folder / making.CALIBRATION),
                 input_range=input_range,
                 io=file["io"],
+                method=file["method"],
+                per_tensor=file["per_tensor"],
                 emit=emit,
             )
         seconds.append(time.perf_counter() - start if file["precision"] != "fp32" else joined)
-        ends.append(end or {})
+        made.append(said)
     _wait_for(folder / making.REFERENCE)
     emit({"stage": "verify"})
     checked = verification.check(
-        [{**file, "ends": end, "preprocess": preprocess} for file, end in zip(files, ends, strict=True)],
-        str(folder / making.REFERENCE),
+        [{**file, "ends": said["ends"], "preprocess": preprocess} for file, said in zip(files, made, strict=True)],
+        reference.read(folder / making.REFERENCE),
     )
-    return [{**result, "seconds": taken} for result, taken in zip(checked, seconds, strict=True)]
+    return [
+        {**result, "seconds": taken, "notes": said["notes"]}
+        for result, taken, said in zip(checked, seconds, made, strict=True)
+    ]
 
 
 def prepare(
@@ -91,7 +96,7 @@ def prepare(
     about = making.pictures(plan, size, channels, layout, Path(work))
     emit({"stage": "reference"})
     making.refer(
-        about["held"], model, Path(work), lambda inputs: verification.logits(runtimes.open(source), inputs)
+        about["held"], model, Path(work), lambda inputs: verification.logits(runtimes.open(source, size=size), inputs)
     )
     return about
 

@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecls import images, reference, runtimes
+from edgecls import images, runtimes
 from edgecls.artifact import TensorInfo, Tolerance
 from edgecls.errors import EdgeclsError, WorkFailed
 from edgecls.graph import Graph, cost, read
+from edgecls.reference import Reference
 from edgecls.spec import Preprocess
-from edgecls.verification.measures import agreement
+from edgecls.verification.measures import agreement, softmax
 from edgecls.verification.running import logits, oriented
 from edgecls.verification.saturation import exits, saturation
 
 _SOFTMAX = {"SOFTMAX", "Softmax"}
 
 
-def check(files: list[dict[str, Any]], known: str) -> list[dict[str, Any]]:
+def check(
+    files: list[dict[str, Any]],
+    right: Reference,
+    *,
+    probabilities: bool | None = None,
+    on_picture: Callable[[str, int, int], None] = lambda file, done, total: None,
+) -> list[dict[str, Any]]:
     """Run each file on held-out pictures and compare it with its float model.
 
     files: {"path", "tolerance", "ends", "preprocess"} each, as JSON; ends: how the graph's are
-    quantized where its file cannot say. known: the reference, an .npz.
+    quantized where its file cannot say. right: the pictures and what they should give.
+    probabilities: whether those are a softmax; as the file's own by default, else logits become
+    probabilities on the side that needs it. on_picture: told which file is how far.
     Returns for each file the fields that a manifest wants to know of it. Raises WorkFailed.
     """
     counted = [_cost(Path(file["path"])) for file in files]
-    right = reference.read(Path(known))
-    return [_compare(file, *costs, right) for file, costs in zip(files, counted, strict=True)]
+    return [
+        _compare(file, *costs, right, probabilities, on_picture)
+        for file, costs in zip(files, counted, strict=True)
+    ]
 
 
 def _cost(path: Path) -> tuple[Graph, cost.Cost]:
@@ -43,21 +55,32 @@ def _cost(path: Path) -> tuple[Graph, cost.Cost]:
         raise WorkFailed(str(error).replace(str(path), path.name)) from error
 
 
-def _compare(file, graph, counted, right):
+def _compare(file, graph, counted, right, probabilities, on_picture):
     session = runtimes.open(file["path"])
     ends = {name: TensorInfo(**end) for name, end in file["ends"].items()}
     (source,), (sink,) = session.inputs, session.outputs
     inputs = oriented(as_inputs(right.pictures, file["preprocess"]), source.shape)
-    found = agreement(
-        right.logits,
-        logits(session, inputs, ends=ends),
+
+    def told():
+        for done, picture in enumerate(inputs, 1):
+            yield picture
+            on_picture(graph.path.name, done, len(inputs))
+
+    wanted, found = right.logits, logits(session, told(), ends=ends)
+    soft = gives_probabilities(graph)
+    if probabilities is not None and probabilities != soft:
+        wanted, found = (wanted, softmax(found)) if probabilities else (softmax(wanted), found)
+        soft = True
+    compared = agreement(
+        wanted,
+        found,
         pictures=right.words,
         tolerance=Tolerance(**file["tolerance"]),
-        saturation=saturation(graph, inputs, right.logits, ends, counted.macs),
-        probabilities=gives_probabilities(graph),
+        saturation=saturation(graph, inputs, wanted, ends, counted.macs),
+        probabilities=soft,
     )
     return {
-        "agreement": dataclasses.asdict(found),
+        "agreement": dataclasses.asdict(compared),
         "input": dataclasses.asdict(ends.get(source.name, source)),
         "output": dataclasses.asdict(ends.get(sink.name, sink)),
         "params": counted.params,

@@ -50,6 +50,11 @@ def log_softmax(values: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def softmax(values: np.ndarray) -> np.ndarray:
+    """Over rows, float32."""
+    return np.exp(log_softmax(values)).astype(np.float32)
+
+
 def _log(probabilities):
     return np.log(np.maximum(probabilities, _LEAST))
 

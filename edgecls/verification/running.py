@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from edgecls import runtimes
 from edgecls.artifact import TensorInfo
 
 
-def logits(session: runtimes.Session, pictures: np.ndarray, *, ends: Mapping[str, TensorInfo] | None = None) -> np.ndarray:
-    """Float32 logits (count, classes) for pictures (count, 1, height, width, channels).
+def logits(
+    session: runtimes.Session, pictures: Iterable[np.ndarray], *, ends: Mapping[str, TensorInfo] | None = None
+) -> np.ndarray:
+    """Float32 logits (count, classes) for pictures (1, height, width, channels) each.
 
     Pictures are float32 in the model's own space, their axes in this order or the graph's own; they
     are quantized for a graph of integer input. ends: how the graph's ends are quantized where its
@@ -21,15 +23,15 @@ def logits(session: runtimes.Session, pictures: np.ndarray, *, ends: Mapping[str
     (source,), (sink,) = session.inputs, session.outputs
     source, sink = ends.get(source.name, source), ends.get(sink.name, sink)
     rows = []
-    for picture in oriented(pictures, source.shape):
-        (result,) = runtimes.run(session, [quantized(picture, source)])
+    for picture in pictures:
+        (result,) = runtimes.run(session, [quantized(oriented(picture, source.shape), source)])
         rows.append(dequantized(result, sink).reshape(-1))
     return np.stack(rows)
 
 
 def oriented(pictures: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pictures (count, 1, height, width, channels) in the order of axes of a graph's input `shape`."""
-    return pictures if pictures.shape[1:] == shape else pictures.transpose(0, 1, 4, 2, 3)
+    """Pictures (..., height, width, channels) in the order of axes of a graph's input `shape`."""
+    return pictures if pictures.shape[-len(shape) :] == shape else np.moveaxis(pictures, -1, -3)
 
 
 def quantized(value: np.ndarray, tensor: TensorInfo) -> np.ndarray:
