@@ -46,6 +46,7 @@ class ModelInfo:
 
     params: trainable parameters; folded_params: those left in the graph once batch norms are
     folded; macs: per picture. None where the float model was given as a file without them.
+    notes: what a user must know of the float model, whatever is made of it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ModelInfo:
     folded_params: int | None
     macs: int | None
     tier: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

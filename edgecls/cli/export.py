@@ -52,15 +52,26 @@ def export(
         ),
     ] = None,
     preprocess: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="tf|torch|caffe|unit|none|like:NAME",
-            help="How pictures become a model file's input.",
+            metavar="tf|torch|caffe|unit|none|like:NAME|KEY=VALUE",
+            help="How pictures become a model file's input: a name, KEY=VALUE on top of it, or mean and std with "
+            "others. Keys are mean and std (of pixels 0..255; of 0..1 where std is below 1), color, resize, crop, "
+            "interpolation. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    custom: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="A class or function of your own in a Keras file; MODULE is imported, from this folder first. "
+            "May be repeated.",
             show_default=False,
         ),
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Classes of an architecture.", show_default=False)] = None,
-    input_size: Annotated[int | None, typer.Option(help="Its input size, pixels.", show_default=False)] = None,
+    input_size: Annotated[int | None, typer.Option(help="Its input size, pixels; of a file too that leaves it open.", show_default=False)] = None,
     io: Annotated[
         str | None,
         typer.Option(
@@ -96,6 +107,7 @@ def export(
                 classes=classes,
                 input_size=input_size,
                 preprocess=preprocess,
+                custom=custom or (),
                 io=io,
                 seed=seed,
                 force=force,

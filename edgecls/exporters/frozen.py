@@ -116,6 +116,12 @@ def _skip_casts_of_pixels(nodes):
                 node.attr["T"].type = last.as_datatype_enum
 
 
+def last_op(frozen: Frozen) -> str:
+    """The kind of the op that gives the logits."""
+    nodes = {node.name: node for node in frozen.graph.node}
+    return nodes[_source(nodes, OUTPUT)].op
+
+
 def _source(nodes, tensor) -> str:
     """The name of the node that `tensor` comes from, Identity nodes skipped."""
     name = tensor.partition(":")[0]

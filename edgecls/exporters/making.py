@@ -10,7 +10,7 @@ import numpy as np
 
 from edgecls import builder, images, keras_file, layers, reference
 from edgecls.errors import UncountableOp, WorkFailed
-from edgecls.exporters import calibration, frozen
+from edgecls.exporters import adoption, calibration, frozen
 from edgecls.reference import Reference
 from edgecls.spec import Preprocess
 
@@ -27,7 +27,7 @@ CONVERTED, QUANTIZABLE = "converted", "quantizable"
 
 def make(
     row: dict[str, Any] | None,
-    path: str | None,
+    file: dict[str, Any] | None,
     plan: dict[str, Any],
     model: dict[str, Any],
     work: str,
@@ -35,11 +35,11 @@ def make(
     onnx: bool,
     emit,
 ) -> dict[str, Any]:
-    """Child process: from a row, or the model file at `path`, to the work folder's files.
+    """Child process: from a row, or a model file, to the work folder's files.
 
-    row: keyword arguments of `builder.build`. plan: of `calibration.plan`, as JSON. model: see
-    `reference.identity`. tflite: where to write the float .tflite, if it is wanted. onnx: whether an
-    ONNX graph is wanted.
+    row: keyword arguments of `builder.build`. file: of `keras_file.load`. plan: of `calibration.plan`,
+    as JSON. model: see `reference.identity`. tflite: where to write the float .tflite, if it is
+    wanted. onnx: whether an ONNX graph is wanted.
     Returns what a manifest wants to know of the model, and of the pictures.
     """
     folder = Path(work)
@@ -50,10 +50,11 @@ def make(
     from edgecls.exporters import tflite as to_tflite
 
     emit({"stage": "build"})
-    net = builder.build(**row) if row else keras_file.load(Path(path))
+    net, notes = (builder.build(**row), []) if row else keras_file.load(**file)
     _, size, _, channels = net.input_shape
     emit({"stage": "freeze"})
     graph, run = frozen.freeze(net)
+    last_op = frozen.last_op(graph)
     emit({"stage": "convert"})
     if onnx:
         to_onnx.convert(graph, folder / SKELETON, folder / KERNELS)
@@ -65,7 +66,8 @@ def make(
     about = pictures(plan, size, channels, "NHWC", folder)
     emit({"stage": "reference"})
     refer(about["held"], model, folder, lambda inputs: np.concatenate([run(one) for one in inputs]))
-    return {"model": _facts(net, ours=row is not None), "pictures": about}
+    notes += [] if row else adoption.answer_notes(Path(file["path"]).name, net.output_shape[-1], last_op)
+    return {"model": _facts(net, ours=row is not None) | {"notes": notes}, "pictures": about}
 
 
 def pictures(plan: dict[str, Any], size: int, channels: int, layout: str, folder: Path) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecls import artifact, builder, keras_file, pretrained, registry
-from edgecls.errors import BadFile, UnknownName, UsageError
+from edgecls import artifact, builder, pretrained, registry
+from edgecls.errors import BadFile, UsageError
+from edgecls.exporters import preprocessing
 from edgecls.pretrained import Choice
 from edgecls.spec import PREPROCESS, ModelSpec, Preprocess
 from edgecls.weights import check_file
 
-_KINDS = {".keras": "keras", ".h5": "keras", ".tflite": "tflite", ".onnx": "onnx"}
+_KINDS = {".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".tflite": "tflite", ".onnx": "onnx"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Source:
     published ones are here. spec: the row, where it is one; path: the model or weights file, where
     there is one; choice: of the row's weights, where they are in no file of the user's own.
     preprocess: None where nobody said how pictures become this model's input.
+    custom: "module:Name" of each class or function of the user's own in a Keras file. notes: what a
+    user must be told of a file.
     """
 
     kind: Literal["row", "keras", "tflite", "onnx"]
@@ -39,11 +42,23 @@ class Source:
     classes: int | None = None
     input_size: int | None = None
     seed: int | None = None
+    custom: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def formats(self) -> tuple[str, ...]:
         """Formats that can be made of it."""
         return (self.kind,) if self.kind in ("tflite", "onnx") else ("tflite", "onnx")
+
+    @property
+    def file(self) -> dict[str, Any]:
+        """Keyword arguments of `keras_file.load`."""
+        return {"path": str(self.path), "input_size": self.input_size, "custom": self.custom}
+
+    def custom_code(self) -> dict[str, str | None]:
+        """The digest of the file that each of `custom` is in, where that is a file of the current folder."""
+        files = {entry: Path(*entry.partition(":")[0].split(".")).with_suffix(".py") for entry in self.custom}
+        return {entry: artifact.sha256(file) if file.is_file() else None for entry, file in files.items()}
 
     @property
     def weights(self) -> artifact.WeightsInfo:
@@ -92,13 +107,14 @@ def resolve(
     weights: str | Path = pretrained.AUTO,
     classes: int | None = None,
     input_size: int | None = None,
-    preprocess: str | None = None,
+    preprocess: preprocessing.Said = None,
+    custom: Sequence[str] = (),
     seed: int = 0,
 ) -> Source:
     """Find what `target` names. Raises UnknownName, BadFile, UsageError; imports no framework.
 
-    classes, input_size, weights and seed go with a row; preprocess (see `parse_preprocess`) with a
-    model file.
+    classes, weights and seed go with a row; preprocess (see `preprocessing.parse`) and custom (see
+    `keras_file.load`) with a model file; input_size with a row, or a file of any size.
     """
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, got {seed}")
@@ -106,12 +122,15 @@ def resolve(
     # Rows of source `keras` have names like those of files; `--out .` makes folders named like rows.
     is_row = any(str(target) in row.names for row in registry.rows()) and not path.is_file()
     if is_row or not (path.exists() or path.suffix.lower() in _KINDS):
-        return _row(registry.get(str(target)), weights, classes, input_size, preprocess, seed)
-    for option, value in (("--classes", classes), ("--input-size", input_size)):
+        for option, value in (("--preprocess", preprocess), ("--custom", custom)):
+            if value:
+                raise UsageError(f"{option} is for model files; {target} is an architecture")
+        return _row(registry.get(str(target)), weights, classes, input_size, seed)
+    for option, value in (("--classes", classes), ("--weights", None if str(weights) == pretrained.AUTO else weights)):
         if value is not None:
             raise UsageError(f"{option} is for architectures; {path.name} has its own")
-    if str(weights) != pretrained.AUTO:
-        raise UsageError(f"--weights is for architectures; {path.name} has its own")
+    if input_size is not None and input_size < 1:
+        raise UsageError(f"--input-size must be at least 1, got {input_size}")
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
             raise BadFile(f"{str(target)!r} is a folder without saved_model.pb; give a model file or a SavedModel")
@@ -122,21 +141,26 @@ def resolve(
         kind = _KINDS[path.suffix.lower()]
     else:
         raise BadFile(f"cannot export {str(target)!r}; known are {', '.join(_KINDS)} and SavedModel folders")
-    record = parse_preprocess(preprocess)
-    if record is None and kind == "keras" and keras_file.scales_pixels(path):
-        record = PREPROCESS["none"]
+    for entry in custom:
+        if kind != "keras" or path.is_dir():
+            raise UsageError(f"--custom is for .keras and .h5 files; {path.name} has no classes of its own")
+        if not all(part.isidentifier() for part in (*entry.partition(":")[0].split("."), entry.partition(":")[2])):
+            raise UsageError(f"--custom {entry}: expected MODULE:NAME, such as my_layers:MyLayer")
+    pixels = preprocessing.takes_pixels(preprocessing.first_steps(path))
+    told = f"{path.name} scales pixels itself: it takes them as they are, 0..255; --preprocess says otherwise"
     return Source(
         kind=kind,
         name=path.resolve().name.removesuffix(path.suffix),
         digest=_digest(path),
-        preprocess=record,
+        preprocess=preprocessing.parse(preprocess, PREPROCESS["none"] if pixels else None),
         path=path,
+        input_size=input_size,
+        custom=tuple(custom),
+        notes=(told,) if pixels and preprocess is None else (),
     )
 
 
-def _row(spec, weights, classes, input_size, preprocess, seed):
-    if preprocess is not None:
-        raise UsageError(f"--preprocess is for model files; {spec.key} has its own")
+def _row(spec, weights, classes, input_size, seed):
     classes = spec.classes if classes is None else classes
     size = spec.input_size if input_size is None else input_size
     builder.check_sizes(spec, classes=classes, input_size=size)
@@ -181,17 +205,6 @@ def graph_facts(name: str, image: Sequence[int | str], logits: Sequence[int]) ->
 
 def _shown(shape):
     return f"({', '.join(map(str, shape))})"
-
-
-def parse_preprocess(text: str | None) -> Preprocess | None:
-    """One of Keras's names ("tf", "torch", "caffe", "unit", "none"), or "like:NAME" for a row's."""
-    if text is None:
-        return None
-    if text.startswith("like:"):
-        return registry.get(text.removeprefix("like:")).preprocess
-    if text not in PREPROCESS:
-        raise UnknownName("preprocessing", text, [*PREPROCESS, "like:NAME"])
-    return PREPROCESS[text]
 
 
 def _digest(path: Path) -> str:

@@ -42,8 +42,8 @@ def for_file(path: str | Path) -> Runtime:
     raise UsageError(f"no runtime for {path.name!r}; expected a {' or '.join(SUFFIXES)} file")
 
 
-def open(path: str | Path, *, threads: int = 1) -> Session:
-    """Load a model file in the runtime of its suffix.
+def open(path: str | Path, *, threads: int = 1, size: int | None = None) -> Session:
+    """Load a model file in the runtime of its suffix. size: of pictures, where the file leaves it open.
 
     Raises BadFile for a missing file or one that is not a model, WorkFailed with the reason for a
     model that the runtime refuses, UsageError for a suffix that no runtime has.
@@ -52,4 +52,4 @@ def open(path: str | Path, *, threads: int = 1) -> Session:
     runtime = for_file(path)
     if not path.is_file():
         raise BadFile(f"no file {str(path)!r}")
-    return runtime.open(path, threads=threads)
+    return runtime.open(path, threads=threads, size=size)

@@ -67,8 +67,8 @@ class Runtime(Protocol):
     def load(self) -> ModuleType:
         """Import the library, which the first `open` does otherwise. Raises UsageError as above."""
 
-    def open(self, path: Path, *, threads: int) -> Session:
-        """Load a file, batch 1 where its batch is open.
+    def open(self, path: Path, *, threads: int, size: int | None = None) -> Session:
+        """Load a file, batch 1 where its batch is open, pictures of `size` where that is.
 
         Raises BadFile for what is not a model, WorkFailed with the reason for a model that the
         runtime refuses.
@@ -103,18 +103,19 @@ def random_inputs(inputs: Sequence[TensorInfo], seed: int = 0) -> list[np.ndarra
     return [fill(info) for info in inputs]
 
 
-def batch_of_one(path: Path, name: str, shape: Sequence[int | str | None]) -> tuple[int, ...]:
-    """`shape` with an open first dimension made 1; open dimensions are negative or no number.
+def closed(path: Path, name: str, shape: Sequence[int | str | None], size: int | None) -> tuple[int, ...]:
+    """`shape` with an open first dimension made 1, others `size`; open dimensions are negative or no number.
 
-    Raises WorkFailed where any other dimension is open.
+    Raises WorkFailed where another is open and there is no size for it.
     """
-    sizes = [size if isinstance(size, int) and size >= 0 else None for size in shape]
+    sizes = [length if isinstance(length, int) and length >= 0 else None for length in shape]
+    sizes[1:] = [size if length is None else length for length in sizes[1:]]
     if None in sizes[1:]:
-        shown = ", ".join("?" if size is None else str(size) for size in sizes)
+        shown = ", ".join("?" if length is None else str(length) for length in sizes)
         raise WorkFailed(
             f"{path.name}: input {name!r} has no fixed size ({shown}); export it with a static shape"
         )
-    return tuple(1 if size is None else size for size in sizes)
+    return tuple(1 if length is None else length for length in sizes)
 
 
 def version(runtime: str, package: str) -> str:

@@ -23,7 +23,7 @@ class LiteRT:
     def load(self):
         return base.library(self.name, _PACKAGE, "ai_edge_litert.interpreter")
 
-    def open(self, path: Path, *, threads: int):
+    def open(self, path: Path, *, threads: int, size: int | None = None):
         litert = self.load()
         try:
             interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
@@ -32,7 +32,7 @@ class LiteRT:
                 raise BadFile(f"{str(path)!r} is not a TFLite model: {_reason(error)}") from error
             raise WorkFailed(f"LiteRT refuses {path.name}: {_reason(error)}") from error
         for tensor in interpreter.get_input_details():
-            shape = base.batch_of_one(path, tensor["name"], tensor["shape_signature"].tolist())
+            shape = base.closed(path, tensor["name"], tensor["shape_signature"].tolist(), size)
             interpreter.resize_tensor_input(tensor["index"], shape)
         try:
             interpreter.allocate_tensors()

@@ -26,7 +26,7 @@ class Ort:
     def load(self):
         return base.library(self.name, _PACKAGE, "onnxruntime")
 
-    def open(self, path: Path, *, threads: int):
+    def open(self, path: Path, *, threads: int, size: int | None = None):
         onnxruntime = self.load()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -39,14 +39,14 @@ class Ort:
             if isinstance(error, refusals.InvalidProtobuf) or "No graph was found" in str(error):
                 raise BadFile(f"{str(path)!r} is not an ONNX model: {_reason(error)}") from error
             raise WorkFailed(f"ONNX Runtime refuses {path.name}: {_reason(error)}") from error
-        return _Session(path, session, threads)
+        return _Session(path, session, threads, size)
 
 
 class _Session:
-    def __init__(self, path, session, threads):
+    def __init__(self, path, session, threads, size):
         self._file, self._session = path.name, session
         self.inputs = tuple(
-            _info(tensor, base.batch_of_one(path, tensor.name, tensor.shape))
+            _info(tensor, base.closed(path, tensor.name, tensor.shape, size))
             for tensor in session.get_inputs()
         )
         self.outputs = tuple(_info(tensor, _output_shape(tensor.shape)) for tensor in session.get_outputs())

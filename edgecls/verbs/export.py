@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from edgecls.exporters import calibration as calibrations
 from edgecls.exporters import source as sources
 from edgecls.exporters.recipe import FORMATS, PRECISIONS, Recipe, recipe_for
 from edgecls.exporters.source import Source
+from edgecls.spec import Preprocess
 from edgecls.verbs.pipeline import Job, Stage, make, tool_versions
 
 #: Our modules, besides `models` and `exporters`, that decide what is in a file.
@@ -45,7 +46,8 @@ def export(
     out: str | Path = artifact.FOLDER,
     classes: int | None = None,
     input_size: int | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Preprocess | Sequence[str] | None = None,
+    custom: Sequence[str] = (),
     io: str | None = None,
     seed: int = 0,
     force: bool = False,
@@ -63,8 +65,10 @@ def export(
         (of CIFAR-10 for rows of CIFAR), "imagenet:TAG" those of a tag; "auto" the same, but random ones
         where there are none or they cannot be had; "random"; or a weights file.
     calibration, samples, seed: see `calibration.plan`; for int8, and to judge every file.
-    classes, input_size: for architectures, the row's own by default.
-    preprocess: for model files, "tf", "torch", "caffe", "unit", "none" or "like:NAME".
+    classes, input_size: for architectures, the row's own by default; input_size also for files of
+        models that take pictures of any size.
+    preprocess: for model files, how pictures become their input: see `preprocessing.parse`.
+    custom: "module:Name" of each class or function of the user's own in a .keras or .h5 file.
     io: type of an int8 graph's ends, "uint8", "int8" or "float32"; the recipe's own by default.
     force: make files again that are up to date.
     verbose: let converters print on standard error.
@@ -80,7 +84,13 @@ def export(
     jobs: dict[str, Job] = {}
     for target in _listed(targets):
         source = sources.resolve(
-            target, weights=weights, classes=classes, input_size=input_size, preprocess=preprocess, seed=seed
+            target,
+            weights=weights,
+            classes=classes,
+            input_size=input_size,
+            preprocess=preprocess,
+            custom=custom,
+            seed=seed,
         )
         recipes = _recipes(source, formats, precisions, io)
         plan = calibrations.plan(calibration, preprocess=source.preprocess, samples=samples, seed=seed)

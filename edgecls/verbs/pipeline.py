@@ -104,6 +104,7 @@ class Job:
             "weights": source.digest,
             "classes": source.classes,
             "input_size": source.input_size,
+            "custom": source.custom_code(),
             "preprocess": source.preprocess and source.preprocess.to_json(),
             "io": self.io_of(recipe),
             "calibration": self.plan.digest if recipe.precision == "int8" else None,
@@ -213,7 +214,7 @@ class _Pipeline:
                 "edgecls.exporters.making:make",
                 "tflite" if "tflite" in self.converting else "onnx",
                 row=row,
-                path=None if row else str(source.path),
+                file=None if row else source.file,
                 plan=plan,
                 model=self.model,
                 work=str(self.work),
@@ -225,7 +226,11 @@ class _Pipeline:
         if self.converting:
             (format,) = self.converting
             adopted = self._child(
-                f"edgecls.exporters.{format}:adopt", format, source=str(source.path), target=str(self._float(format))
+                f"edgecls.exporters.adoption:adopt_{format}",
+                format,
+                source=str(source.path),
+                target=str(self._float(format)),
+                input_size=source.input_size,
             )
             self.float_seconds, facts = adopted.seconds, adopted.result
         else:
@@ -324,6 +329,7 @@ class _Pipeline:
                 # Of a file that came as a graph, the graph's own counts are all there is.
                 folded_params=model.get("folded_params", result["params"]),
                 macs=model.get("macs", result["macs"]),
+                notes=tuple(model["notes"]),
             ),
             weights=source.weights,
             input=artifact.decode(TensorInfo, result["input"]),
@@ -334,7 +340,7 @@ class _Pipeline:
             agreement=artifact.decode(Agreement, result["agreement"]),
             reference=self.job.reference.name,
             float_ops=tuple(result["float_ops"]) if recipe.precision == "int8" else (),
-            notes=tuple(self._notes(recipe, result, pictures, calibration)),
+            notes=tuple(self._notes(recipe, result, facts, calibration)),
             labels=None,
             options=self.job.options(recipe),
             tools=tool_versions(),
@@ -343,15 +349,17 @@ class _Pipeline:
         )
         return artifact.publish(path, target, manifest)
 
-    def _notes(self, recipe, result, pictures, calibration) -> Iterator[str]:
+    def _notes(self, recipe, result, facts, calibration) -> Iterator[str]:
         name = self.job.target(recipe).name
         if untrained := self.source.weights.note:
             yield untrained
         yield from self.source.published_notes()
+        yield from self.source.notes
+        yield from facts["model"]["notes"]
         if recipe.precision == "int8":
             if self.job.plan.kind == SYNTHETIC:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
-            yield from pictures["warnings"]
+            yield from facts["pictures"]["warnings"]
             if ops := result["float_ops"]:
                 more = f" and {len(ops) - _SHOWN} more" if len(ops) > _SHOWN else ""
                 yield f"{name} computes in float: {', '.join(ops[:_SHOWN])}{more}"
