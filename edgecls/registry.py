@@ -36,6 +36,7 @@ def variant(
     classes: int = 1000,
     options: Mapping[str, Any] | None = None,
     unused_tensors: tuple[str, ...] = (),
+    older_names: Mapping[str, str] | None = None,
     aliases: tuple[str, ...] = (),
 ):
     """Declare one row above the function that builds it; rows keep the order of the text.
@@ -62,6 +63,7 @@ def variant(
             classes=classes,
             options=dict(options or {}),
             unused_tensors=unused_tensors,
+            older_names=dict(older_names or {}),
             aliases=aliases,
             weights=_published_weights(f"{name}.{source}", preprocess),
         )

@@ -133,6 +133,8 @@ class ModelSpec:
     source_name: maps one of our layer names to the source's name of the module or layer, or with a
         slash in it of the tensor.
     unused_tensors: regular expressions of tensors the source has and the architecture has not.
+    older_names: regular expressions of what stands in tensors' names in files older than the source's
+        present names, and what stands there now.
     aliases: other names it goes by.
     weights: published ones that fit, the default first; none where nobody publishes any.
     """
@@ -151,6 +153,7 @@ class ModelSpec:
     classes: int = 1000
     options: Mapping[str, Any] = field(default_factory=dict)
     unused_tensors: tuple[str, ...] = ()
+    older_names: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     weights: tuple[WeightSource, ...] = ()
 

@@ -116,7 +116,7 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
     Raises WeightsMismatch naming tensors that are missing, not used, or of the wrong shape; the
     model is untouched then.
     """
-    naming, tensors = _understood(model, tensors, spec)
+    naming, tensors = _understood(model, _renamed(tensors, spec.older_names), spec)
     unused = spec.unused_tensors + _UNUSED[naming.layout]
     left = {name for name in tensors if not any(re.fullmatch(p, name) for p in unused)}
     values, problems = [], []
@@ -136,6 +136,13 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
         raise WeightsMismatch(f"weights do not fit {spec.key}: {shown}")
     for variable, value in values:
         variable.assign(value)
+
+
+def _renamed(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
+    """With the names of today where those of a file are older, see `ModelSpec.older_names`."""
+    for older, today in names.items():
+        tensors = {re.sub(older, today, name): value for name, value in tensors.items()}
+    return tensors
 
 
 def _understood(model, tensors, spec) -> tuple[_Naming, Tensors]:
@@ -206,7 +213,8 @@ def check_file(path: str | Path) -> None:
     path = Path(path)
     known = ", ".join(_READERS)
     if not path.is_file():
-        raise BadFile(f"no weights file {str(path)!r}; give a file ({known}), or `random`")
+        words = "auto, imagenet, imagenet:TAG or random"
+        raise BadFile(f"no weights file {str(path)!r}; give one of {known}, or {words}")
     if _reader(path) is None:
         raise UsageError(f"cannot read weights from {path.name!r}; known are {known}")
 

@@ -65,9 +65,14 @@ PYTORCHCV_NAMES = renamed({
     r"classifier": "output",
 })
 
+#: torchvision's files are of the days when a layer's parts were called `norm.1`; it has `norm1` since.
+TORCHVISION_OLDER_NAMES = {r"(denselayer\d+\.(?:norm|conv))\.([12])\.": r"\1\2."}
+
 row = partial(variant, family=FAMILY, preprocess=PREPROCESS["torch"], min_input_size=32)
 keras_row = partial(row, source="keras", source_name=KERAS_NAMES)
-torchvision_row = partial(row, source="torchvision", source_name=TORCHVISION_NAMES)
+torchvision_row = partial(
+    row, source="torchvision", source_name=TORCHVISION_NAMES, older_names=TORCHVISION_OLDER_NAMES
+)
 
 
 @keras_row(
