@@ -91,12 +91,29 @@ class WeightsInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Of values, all channels together."""
+
+    min: float
+    max: float
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalibrationInfo:
-    """The set that quantization ranges were taken from. digest: sha256 over what was used."""
+    """The set that quantization ranges were taken from. digest: sha256 over what was used.
+
+    method: how a range is found in the values of a tensor. pixels: 0..255, before preprocessing; None
+    where arrays of floats were given. inputs: what the model was fed.
+    """
 
     source: str
     count: int
     digest: str
+    method: str
+    pixels: Spread | None
+    inputs: Spread
     seed: int | None = None
     skipped: tuple[str, ...] = ()
 

@@ -27,8 +27,16 @@ def export(
             help="Architectures, or models: .keras, .h5, a SavedModel folder, a float .tflite or .onnx.",
         ),
     ],
-    int8: Annotated[bool, typer.Option("--int8", help="Quantize to integers too.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Store in half precision too.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantize to integers too: --recipe int8.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store in half precision too: --recipe fp16.")] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="What to make too, by commas; `edgecls recipes` explains each.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[
         str | None, typer.Option(help=f"Formats, by commas; {','.join(FORMATS)} by default.", show_default=False)
     ] = None,
@@ -42,7 +50,7 @@ def export(
     ] = pretrained.AUTO,
     calibration: Annotated[
         str,
-        typer.Option(metavar="DIR|FILE.npy|synthetic", help="Pictures to take the ranges of int8 from."),
+        typer.Option(metavar="DIR|LIST|FILE.npy|synthetic", help="Pictures to take the ranges of int8 from."),
     ] = calibrations.SYNTHETIC,
     samples: Annotated[
         int | None,
@@ -51,6 +59,9 @@ def export(
             show_default=False,
         ),
     ] = None,
+    calibration_method: Annotated[
+        str, typer.Option(metavar="|".join(calibrations.METHODS), help="How ranges are found in their values.")
+    ] = calibrations.METHOD,
     preprocess: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +91,9 @@ def export(
             show_default=False,
         ),
     ] = None,
+    per_tensor: Annotated[
+        bool, typer.Option("--per-tensor", help="One scale for each tensor of int8 weights; they are equalised before.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of random weights and the choice of pictures.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where NAME/NAME-PRECISION.FORMAT goes.")] = Path(
         artifact.FOLDER
@@ -99,16 +113,18 @@ def export(
             verb.export(
                 targets,
                 formats=words(format),
-                precisions=["fp32", *["fp16"] * fp16, *["int8"] * int8],
+                precisions=[*["fp16"] * fp16, *["int8"] * int8, *(words(recipe) or ())] or ["fp32"],
                 weights=weights,
                 calibration=calibration,
                 samples=samples,
+                calibration_method=calibration_method,
                 out=out,
                 classes=classes,
                 input_size=input_size,
                 preprocess=preprocess,
                 custom=custom or (),
                 io=io,
+                per_tensor=per_tensor,
                 seed=seed,
                 force=force,
                 verbose=verbose,

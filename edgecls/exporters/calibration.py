@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgecls import artifact
-from edgecls.artifact import CalibrationInfo
-from edgecls.errors import BadFile, UsageError
+from edgecls.artifact import CalibrationInfo, Spread
+from edgecls.errors import BadFile, UnknownName, UsageError
 from edgecls.spec import PREPROCESS, Preprocess
 
 if TYPE_CHECKING:
@@ -25,31 +25,34 @@ if TYPE_CHECKING:
 SAMPLES = 100
 #: Synthetic pictures taken: being alike, more of them find no wider ranges.
 SYNTHETIC_SAMPLES = 32
-#: Fewer pictures than these are worth a warning.
-FEW = 16
+#: How a range is found in a tensor's values; see `ranges`.
+METHODS = ("min-max", "percentile", "entropy", "mse")
+METHOD = "min-max"
 #: Held-out pictures that an artifact is compared with its float model on: as many, or fewer large
 #: ones, since they are kept beside it.
 HELD, _LEAST_HELD, _HELD_BYTES = 32, 8, 5_000_000
 
 SYNTHETIC = "synthetic"
+_LISTS = (".txt", ".csv", ".tsv")
 #: Part of the digest of synthetic pictures: counts up when they change.
 _SYNTHETIC_VERSION = 1
-#: A float array is taken for wrongly scaled where it leaves the model's range by this share of it.
-_MARGIN = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What will be calibrated with.
 
+    method: one of `METHODS`. skipped: entries of a list that are no pictures, with the reason.
     chosen, held: paths of pictures, or numbers of rows of an array or of a synthetic series. held
     is empty where fewer than `HELD` are left; the chosen ones are judged by then, too.
     digest: sha256 over the content of the chosen ones, before any preprocessing.
     preprocess: how pixels become the model's input; None where nobody said it.
     """
 
-    kind: Literal["synthetic", "folder", "array"]
+    kind: Literal["synthetic", "folder", "list", "array"]
     source: str
+    method: str
+    skipped: tuple[str, ...] = ()
     digest: str
     seed: int
     chosen: tuple[str | int, ...]
@@ -75,16 +78,19 @@ def plan(
     preprocess: Preprocess | None,
     samples: int | None = None,
     seed: int = 0,
+    method: str = METHOD,
 ) -> Plan:
-    """Choose pictures from `source`: "synthetic", a folder of pictures, or a .npy or .npz file.
+    """Choose pictures from `source`: "synthetic", a folder of pictures, a list, or a .npy or .npz file.
 
-    An array holds pictures (count, height, width, channels): uint8 pixels, RGB or gray, or floats
+    A list is a text file of paths, see `dataset.read`. An array holds pictures (count, height, width, channels): uint8 pixels, RGB or gray, or floats
     in the model's own space. samples: how many to take; which ones depends on `seed`.
     preprocess: how pictures become the model's input; None where nobody said it.
-    Raises BadFile, UsageError.
+    Raises BadFile, UnknownName, UsageError.
     """
-    from edgecls import images
+    from edgecls import dataset, images
 
+    if method not in METHODS:
+        raise UnknownName("calibration method", method, METHODS)
     if samples is not None and samples < 1:
         raise UsageError(f"--samples must be at least 1, got {samples}")
     if str(source) == SYNTHETIC:
@@ -92,13 +98,14 @@ def plan(
         return Plan(
             kind=SYNTHETIC,
             source=SYNTHETIC,
+            method=method,
             digest=_digest(SYNTHETIC, _SYNTHETIC_VERSION, count, seed),
             seed=seed,
             chosen=tuple(range(count)),
             held=tuple(range(count, count + HELD)),
             preprocess=preprocess,
         )
-    path = Path(source)
+    path, skipped = Path(source), ()
     if path.is_dir():
         kind, found = "folder", [str(picture) for picture in images.pictures_in(path)]
         if not found:
@@ -107,17 +114,22 @@ def plan(
     elif path.is_file() and path.suffix.lower() in (".npy", ".npz"):
         array = _open_array(path)
         kind, found = "array", range(len(array))
+    elif path.is_file() and path.suffix.lower() in _LISTS:
+        listed = dataset.read(path)
+        kind, found, skipped = "list", [str(picture) for picture in listed.paths], listed.skipped
     else:
-        known = "a folder of pictures, a .npy file or `synthetic`"
+        known = "a folder of pictures, a list of them (.txt, .csv, .tsv), a .npy file or `synthetic`"
         raise BadFile(f"no calibration set {str(source)!r}; give {known}")
-    if preprocess is None and (kind == "folder" or array.dtype == "uint8"):
+    if preprocess is None and (kind != "array" or array.dtype == "uint8"):
         known = ", ".join(PREPROCESS)
         raise UsageError(f"how do pictures become this model's input? say --preprocess {known} or like:NAME")
     chosen, held = _sample(found, samples or SAMPLES, seed)
-    content = map(_content, chosen) if kind == "folder" else (_content(path), chosen)
+    content = (_content(path), chosen) if kind == "array" else map(_content, chosen)
     return Plan(
         kind=kind,
         source=str(source),
+        method=method,
+        skipped=skipped,
         digest=_digest(*content),
         seed=seed,
         chosen=chosen,
@@ -152,10 +164,12 @@ def materialise(
     import numpy as np
 
     from edgecls import images
+    from edgecls.exporters import picture_checks
 
     plan = Plan.from_json(plan).fit(size, channels)
     pictures, skipped = load(plan, plan.chosen, size, channels)
     inputs = images.inputs(pictures, plan.preprocess)
+    picture_checks.check_scale(plan.source, inputs, plan.preprocess)
     np.save(calibration, inputs[:, None])
     if plan.held:
         others, _ = load(plan, plan.held[: _held(pictures)], size, channels)
@@ -165,7 +179,14 @@ def materialise(
         words = f"{len(others)} of the calibration pictures: {plan.source} has too few to hold any out"
     np.save(held, others)
     info = CalibrationInfo(
-        source=plan.source, count=len(pictures), digest=plan.digest, seed=plan.seed, skipped=skipped
+        source=plan.source,
+        count=len(pictures),
+        digest=plan.digest,
+        method=plan.method,
+        pixels=_spread(pictures) if pictures.dtype == np.uint8 else None,
+        inputs=_spread(inputs),
+        seed=plan.seed,
+        skipped=(*plan.skipped, *skipped),
     )
     return {
         "info": dataclasses.asdict(info),
@@ -211,22 +232,23 @@ def _held(pictures):
     return min(HELD, max(_LEAST_HELD, _HELD_BYTES // pictures[0].nbytes))
 
 
-def _warnings(plan, pictures, skipped):
-    warnings = [f"{name} cannot be read and is left out" for name in skipped]
-    if plan.kind == SYNTHETIC:
-        if plan.preprocess is None:
-            warnings.append("synthetic pictures were scaled to -1..1; --preprocess says what the model takes")
-        return warnings
-    if len(pictures) < FEW:
-        warnings.append(f"only {len(pictures)} calibration pictures; take {SAMPLES}, {FEW} at the least")
-    if plan.preprocess:
-        low, high = plan.preprocess.value_range
-        margin = _MARGIN * (high - low)
-        least, most = pictures.min(), pictures.max()
-        if least < low - margin or most > high + margin:
-            spans = f"{least:.4g}..{most:.4g}, the model's input {low:.4g}..{high:.4g}"
-            warnings.append(f"values of {plan.source} span {spans}; float arrays must be normalised already")
+def _warnings(plan, inputs, skipped):
+    from edgecls.exporters import picture_checks
+
+    warnings = [f"{why}, and is left out" for why in plan.skipped]
+    warnings += [f"{name} cannot be read and is left out" for name in skipped]
+    if plan.kind != SYNTHETIC:
+        return warnings + list(picture_checks.warnings(plan.source, inputs, plan.preprocess))
+    if plan.preprocess is None:
+        warnings.append("synthetic pictures were scaled to -1..1; --preprocess says what the model takes")
     return warnings
+
+
+def _spread(values):
+    import numpy as np
+
+    mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+    return Spread(min=float(values.min()), max=float(values.max()), mean=float(mean), std=float(std))
 
 
 def _sample(found, count, seed):

@@ -6,6 +6,8 @@ asked for; weights inside the flatbuffer, aligned, where every reader looks for 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import flatbuffers
@@ -27,7 +29,8 @@ _DEVIATION = (
     {_BUILTIN.MUL, _BUILTIN.SQUARE, _BUILTIN.SQUARED_DIFFERENCE},
 )
 
-_QUANTIZE_VERSION = 2  # of QUANTIZE between 8-bit types; DEQUANTIZE from int8 has the same
+#: First versions of QUANTIZE and DEQUANTIZE that know int8, and int16.
+_QUANTIZE_VERSION = {schema.TensorType.INT8: 2, schema.TensorType.INT16: 3}
 
 
 class _AlignedBuffer(schema.BufferT):
@@ -115,6 +118,7 @@ def set_io(model: schema.ModelT, dtype: str) -> None:
     """Give an int8 graph ends of `dtype`: "uint8" (the same scale, zero point + 128) or "float32".
 
     One QUANTIZE is put before and one QUANTIZE or DEQUANTIZE after the graph. "int8" changes nothing.
+    A graph of int16 activations can have float32 ends.
     """
     if dtype == "int8":
         return
@@ -124,13 +128,14 @@ def set_io(model: schema.ModelT, dtype: str) -> None:
     new_source = _add_end(graph, source, dtype)
     new_sink = _add_end(graph, sink, dtype)
     leave = builtin.QUANTIZE if dtype == "uint8" else builtin.DEQUANTIZE
+    version = _QUANTIZE_VERSION[graph.tensors[source].type]
     graph.operators = [
-        _operator(model, builtin.QUANTIZE, new_source, source),
+        _operator(model, builtin.QUANTIZE, [new_source], source, version),
         *graph.operators,
-        _operator(model, leave, sink, new_sink),
+        _operator(model, leave, [sink], new_sink, version),
     ]
     graph.inputs, graph.outputs = [new_source], [new_sink]
-    graph.tensors[source].name, graph.tensors[sink].name = b"image_int8", b"logits_int8"
+    graph.tensors[source].name, graph.tensors[sink].name = b"image_integer", b"logits_integer"
 
 
 def _add_end(graph, inner: int, dtype: str) -> int:
@@ -146,17 +151,70 @@ def _add_end(graph, inner: int, dtype: str) -> int:
     return len(graph.tensors) - 1
 
 
-def _operator(model, builtin: int, source: int, sink: int):
-    code = next((k for k, c in enumerate(model.operatorCodes) if c.builtinCode == builtin), None)
+def _operator(model, builtin: int, sources: list[int], sink: int, version: int):
+    wanted = builtin, version
+    code = next((k for k, c in enumerate(model.operatorCodes) if (c.builtinCode, c.version) == wanted), None)
     if code is None:
         entry = schema.OperatorCodeT()
         entry.builtinCode = entry.deprecatedBuiltinCode = builtin
-        entry.version = _QUANTIZE_VERSION
+        entry.version = version
         model.operatorCodes.append(entry)
         code = len(model.operatorCodes) - 1
     operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = code, [source], [sink]
+    operator.opcodeIndex, operator.inputs, operator.outputs = code, sources, [sink]
     return operator
+
+
+def set_weights(model: schema.ModelT, operator: int, position: int, value: np.ndarray) -> None:
+    """Give one operator, by its number, other weights as its input at `position`."""
+    graph = model.subgraphs[0]
+    inputs = graph.operators[operator].inputs
+    if sum(int(inputs[position]) in op.inputs for op in graph.operators) > 1:
+        graph.tensors.append(copy.copy(graph.tensors[inputs[position]]))
+        inputs[position] = len(graph.tensors) - 1
+        graph.tensors[-1].name += b"/%d" % operator
+    tensor = graph.tensors[inputs[position]]
+    tensor.buffer = _add_buffer(model, value)
+
+
+def limit_channels(model: schema.ModelT, limits: Mapping[int, np.ndarray]) -> None:
+    """Make ReLU of the ReLU6 inside operators, by their numbers, and a MINIMUM with one limit for
+    each channel behind it."""
+    graph = model.subgraphs[0]
+    behind = {}
+    for number, limit in limits.items():
+        operator = graph.operators[number]
+        operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
+        (sink,) = operator.outputs
+        inner, ends = copy.copy(graph.tensors[sink]), schema.TensorT()
+        inner.name += b"/relu"
+        ends.name, ends.type, ends.shape = graph.tensors[sink].name + b"/limit", schema.TensorType.FLOAT32, limit.shape
+        ends.buffer = _add_buffer(model, limit)
+        graph.tensors += [inner, ends]
+        operator.outputs = [len(graph.tensors) - 2]
+        minimum = _operator(model, _BUILTIN.MINIMUM, [*operator.outputs, len(graph.tensors) - 1], sink, 1)
+        minimum.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
+        minimum.builtinOptions = schema.MaximumMinimumOptionsT()
+        behind[number] = minimum
+    graph.operators = [
+        each for number, operator in enumerate(graph.operators) for each in (operator, behind.get(number)) if each
+    ]
+
+
+def _add_buffer(model, value) -> int:
+    buffer = _AlignedBuffer()
+    buffer.data = np.frombuffer(np.ascontiguousarray(value, np.float32).tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    return len(model.buffers) - 1
+
+
+def drop_unread(model: schema.ModelT) -> None:
+    """Empty the buffers that no tensor has any more."""
+    read = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    read |= {entry.buffer for entry in model.metadata or ()}
+    for number, buffer in enumerate(model.buffers):
+        if number not in read:
+            buffer.data = None
 
 
 def _tensor_map(name: str, index: int):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecls.errors import BadFile, UsageError, WorkFailed
+from edgecls.exporters import equalisation, ranges
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
@@ -128,15 +129,14 @@ def quantize(
     source: str,
     target: str,
     precision: str,
-    calibration: str | None,
+    calibration: str,
     input_range: tuple[float, float] | None,
     io: str,
+    method: str,
+    per_tensor: bool,
     emit,
-) -> dict | None:
-    """Child process: write `target` from the float file `source`; arguments as in the TFLite one.
-
-    Returns how the ends are quantized, as TensorInfo by name: an .onnx file cannot say it itself.
-    """
+) -> dict:
+    """Child process: write `target` from the float file `source`; arguments and result as in the TFLite one."""
     import onnx
 
     if precision == "fp16":
@@ -146,41 +146,96 @@ def quantize(
         model = OnnxModel(convert_float_to_float16(onnx.load(source), keep_io_types=True))
         model.topological_sort()  # the casts at the ends were added after all else
         onnx.save(model.model, target)
-        return None
-    _static_int8(source, target, np.load(calibration, mmap_mode="r"), input_range, emit)
+        return {"ends": {}, "notes": []}
+    if precision == "int8-dynamic":
+        _dynamic(source, target)
+        return {"ends": {}, "notes": []}
+    notes, pictures = [], np.load(calibration, mmap_mode="r")
+    if per_tensor:
+        source, words = _equalised(source, target, pictures)
+        notes.append(words)
+    _static_int8(source, target, pictures, input_range, method, per_tensor, emit)
     if io != "uint8":
-        return None
+        return {"ends": {}, "notes": notes}
     model = onnx.load(target)
     ends = _set_uint8_io(model)
     onnx.save(model, target)
-    return ends
+    return {"ends": ends, "notes": notes}
 
 
-def _static_int8(source, target, pictures, input_range, emit):
+def _dynamic(source, target):
+    """Dense layers multiply integers; convolutions have int8 kernels, a scale for each filter, and
+    multiply floats: ConvInteger knows one scale for all filters, and none for pictures of their own."""
     import onnx
-    import onnxruntime as ort
+    from onnx import helper, numpy_helper
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source, target, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
+    )
+    model = onnx.load(target)
+    graph = model.graph
+    kernels = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    for kernel in [tensor for tensor in graph.initializer if tensor.name in kernels]:
+        value = numpy_helper.to_array(kernel)
+        largest = np.abs(value.reshape(len(value), -1)).max(axis=1)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        steps = np.rint(value / scale.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int8)
+        parts = {f"{kernel.name}_quantized": steps, f"{kernel.name}_scale": scale}
+        graph.initializer.remove(kernel)
+        graph.initializer.extend(numpy_helper.from_array(part, name) for name, part in parts.items())
+        graph.node.insert(0, helper.make_node("DequantizeLinear", [*parts], [kernel.name], axis=0))
+    onnx.save(model, target)
+
+
+def _equalised(source, target, pictures) -> tuple[str, str]:
+    """A float file of the same function beside `target`, and what was done in words."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    layers, pairs, words = equalisation.equalise(source, pictures)
+    model = onnx.load(source)
+    graph = model.graph
+    nodes = {node.output[0]: node for node in graph.node}
+    for layer in layers:
+        node = nodes[layer.op.outputs[0].name]
+        for position, value in ((1, layer.kernel), (2, layer.bias)):
+            if value is not None:
+                node.input[position] = f"{node.output[0]}/{position}/equalised"
+                graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), node.input[position]))
+    for pair in pairs:
+        if pair.limited:
+            clip = nodes[pair.limited.outputs[0].name]
+            limit, inner = f"{pair.tensor}/limit", f"{pair.tensor}/relu"
+            value = np.float32(equalisation.SIX / pair.factors).reshape(1, -1, 1, 1)
+            graph.initializer.append(numpy_helper.from_array(value, limit))
+            place = list(graph.node).index(clip)
+            minimum = helper.make_node("Min", [inner, limit], [pair.tensor], name=limit)
+            graph.node.insert(place + 1, minimum)
+            clip.CopyFrom(helper.make_node("Relu", clip.input[:1], [inner], name=clip.name))
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
+    equal = str(Path(target).with_suffix(".equalised.onnx"))
+    onnx.save(model, equal)
+    return equal, words
+
+
+def _static_int8(source, target, pictures, input_range, method, per_tensor, emit):
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.calibrate import CalibraterBase
+    from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
-    def one_thread(calibrator):
-        # The original takes every core and spins on it, while the other format is being made.
-        settings = ort.SessionOptions()
-        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        settings.intra_op_num_threads = 1
-        calibrator.infer_session = ort.InferenceSession(
-            calibrator.augmented_model_path, settings, providers=calibrator.execution_providers
-        )
-
-    CalibraterBase.create_inference_session = one_thread
-    # Quantize the picture itself, before the Transpose that it meets first.
-    options = {"ForceQuantizeNoInputCheck": True}
+    found = ranges.find(source, pictures, method, 2**8, emit)
     if input_range is not None:
-        low, high = input_range
-        options["TensorQuantOverrides"] = {INPUT: [{"rmin": np.float32(low), "rmax": np.float32(high)}]}
+        found[INPUT] = input_range
+    cache = Path(target).with_suffix(".ranges")
+    ends = {name: tuple(np.array(end, np.float32) for end in ends) for name, ends in found.items()}
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), cache)
     quantize_static(
         source,
         target,
-        _Pictures(pictures, emit),
+        calibration_cache_path=cache,
         # The shares of attention among hundreds of tokens: its 8-bit form has multiples of 1/256 alone.
         nodes_to_exclude=[
             node.name
@@ -188,29 +243,15 @@ def _static_int8(source, target, pictures, input_range, emit):
             if node.op_type == "Softmax" and node.output[0] != OUTPUT
         ],
         quant_format=QuantFormat.QDQ,
-        per_channel=True,
+        per_channel=not per_tensor,
         # Unsigned activations with signed weights are what VNNI multiplies in one instruction;
         # both signed are two to three times slower there.
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-        extra_options=options,
+        # Quantize the picture itself, before the Transpose that it meets first.
+        extra_options={"ForceQuantizeNoInputCheck": True},
     )
-
-
-class _Pictures:
-    """Hands calibration pictures to the quantizer one by one."""
-
-    def __init__(self, pictures, emit):
-        self._pictures, self._emit, self._done = pictures, emit, 0
-
-    def get_next(self):
-        if self._done == len(self._pictures):
-            return None
-        picture = self._pictures[self._done]
-        self._done += 1
-        self._emit({"done": self._done, "total": len(self._pictures)})
-        return {INPUT: picture}
+    cache.unlink()
 
 
 def _set_uint8_io(model):

@@ -1,7 +1,8 @@
-"""The table of recipes: what can be made, and how close to the float model it has to be."""
+"""The table of recipes: what can be made, what it costs, and how close to the float model it has to be."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +10,14 @@ from edgecls.artifact import Tolerance
 from edgecls.errors import UnknownName, UsageError
 
 FORMATS = ("tflite", "onnx")
-PRECISIONS = ("fp32", "fp16", "int8")
+#: In the order in which they are made and listed.
+PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int8-dynamic", "dynamic", "int16x8")
 IO_TYPES = ("uint8", "int8", "float32")
+
+#: The architectures that sizes and times of the recipes were measured on.
+MEASURED_ON = ("mobilenet_v2", "resnet50", "vit_tiny_patch16")
+#: A recipe that takes longer than float by more than this share is announced before it is made.
+_SLOWER = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,17 +26,24 @@ class Recipe:
 
     min_sqnr_db, ok_sqnr_db, ok_kl: see `artifact.Tolerance`.
     io: types the graph's ends can have, the default first.
-    summary: what it is and when to choose it.
+    calibrated: whether ranges of activations are taken from pictures.
+    summary: what it is; choose: when to choose it.
+    sizes, times: of the file, and of one inference on one core of a CPU, as shares of the float
+    file's in the same runtime, on each architecture of `MEASURED_ON`; by scripts/recipe_costs.
     """
 
     name: str
     format: Literal["tflite", "onnx"]
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Literal["fp32", "fp16", "int8", "int8-weights", "int8-dynamic", "dynamic", "int16x8"]
     min_sqnr_db: float
     ok_sqnr_db: float
     ok_kl: float = 0.05
     io: tuple[str, ...] = ("float32",)
+    calibrated: bool = False
     summary: str
+    choose: str
+    sizes: tuple[float, ...]
+    times: tuple[float, ...]
 
     @property
     def tolerance(self) -> Tolerance:
@@ -43,6 +57,16 @@ class Recipe:
             raise UsageError(f"{self.name} cannot have {io} input and output; it can have {', '.join(self.io)}")
         return io
 
+    def io_of(self, io: str | None) -> str:
+        """`check_io` for recipes that have a choice, the one type they have for the others."""
+        return self.check_io(io) if len(self.io) > 1 else self.io[0]
+
+    @property
+    def slower(self) -> str | None:
+        """In words, where it takes longer than float; None where it does not."""
+        slow = [f"{time:.2g} times on {net}" for net, time in zip(MEASURED_ON, self.times, strict=True) if time > 1 + _SLOWER]
+        return f"{self.name} takes longer than float on a CPU: {', '.join(slow)}" if slow else None
+
 
 # The least SQNR lies well under what every architecture here reaches and above what a wrong graph
 # reaches. Float files agree to 95 dB and more, float16 weights to 34, float16 activations to 33; sound
@@ -55,14 +79,27 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe(name="tflite-fp32", format="tflite", precision="fp32", min_sqnr_db=80.0, ok_sqnr_db=80.0, summary="float32 throughout"),
+        Recipe(
+            name="tflite-fp32",
+            format="tflite",
+            precision="fp32",
+            min_sqnr_db=80.0,
+            ok_sqnr_db=80.0,
+            summary="float32 throughout",
+            choose="to compare with; where nothing may be lost",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
+        ),
         Recipe(
             name="tflite-fp16",
             format="tflite",
             precision="fp16",
             min_sqnr_db=20.0,
             ok_sqnr_db=30.0,
-            summary="float16 weights, computed in float32: half the size, the speed of float",
+            summary="float16 weights, computed in float32; phones' GPUs compute in float16",
+            choose="half the size at no loss; for GPUs",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
         ),
         Recipe(
             name="tflite-int8",
@@ -71,17 +108,70 @@ RECIPES = {
             min_sqnr_db=8.0,
             ok_sqnr_db=15.0,
             io=("uint8", "int8", "float32"),
+            calibrated=True,
             # Softmax of attention and variance of layer norms stay in float: see `flatbuffer.fragile`.
-            summary="integers, a scale per channel: a quarter of the size, the fastest on CPU",
+            summary="integers, a scale for each channel",
+            choose="the fastest on CPUs, the only one for most NPUs and microcontrollers; wants photographs",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
         ),
-        Recipe(name="onnx-fp32", format="onnx", precision="fp32", min_sqnr_db=80.0, ok_sqnr_db=80.0, summary="float32 throughout"),
+        Recipe(
+            name="tflite-int8-weights",
+            format="tflite",
+            precision="int8-weights",
+            min_sqnr_db=8.0,
+            ok_sqnr_db=15.0,
+            summary="int8 weights, a scale for each channel, computed in float32",
+            choose="as small as int8 without calibration, at the speed of float",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
+        ),
+        Recipe(
+            name="tflite-dynamic",
+            format="tflite",
+            precision="dynamic",
+            min_sqnr_db=8.0,
+            ok_sqnr_db=15.0,
+            # XNNPACK has no depthwise convolution of float pictures with int8 weights: left to the
+            # runtime's own kernel, MobileNetV2 ran in 18 pieces and took four times as long.
+            summary="int8 weights, activations quantized as they come; depthwise convolutions in float32",
+            choose="small and fast without calibration, for CPUs",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
+        ),
+        Recipe(
+            name="tflite-int16x8",
+            format="tflite",
+            precision="int16x8",
+            min_sqnr_db=8.0,
+            ok_sqnr_db=25.0,
+            calibrated=True,
+            summary="int8 weights, int16 activations",
+            choose="where int8 loses too much and the chip has no floats; no CPU delegate runs it",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
+        ),
+        Recipe(
+            name="onnx-fp32",
+            format="onnx",
+            precision="fp32",
+            min_sqnr_db=80.0,
+            ok_sqnr_db=80.0,
+            summary="float32 throughout",
+            choose="to compare with; where nothing may be lost",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
+        ),
         Recipe(
             name="onnx-fp16",
             format="onnx",
             precision="fp16",
             min_sqnr_db=20.0,
             ok_sqnr_db=30.0,
-            summary="float16 weights and activations: half the size; CPUs compute it in float32 between casts",
+            summary="float16 weights and activations; CPUs compute it in float32 between casts",
+            choose="half the size; for GPUs",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
         ),
         Recipe(
             name="onnx-int8",
@@ -90,16 +180,41 @@ RECIPES = {
             min_sqnr_db=8.0,
             ok_sqnr_db=15.0,
             io=("float32", "uint8"),
-            summary="QDQ, uint8 activations, int8 weights with a scale per channel: a quarter of the size",
+            calibrated=True,
+            summary="QDQ: uint8 activations, int8 weights with a scale for each channel",
+            choose="the fastest on CPUs; wants photographs",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
+        ),
+        Recipe(
+            name="onnx-int8-dynamic",
+            format="onnx",
+            precision="int8-dynamic",
+            min_sqnr_db=8.0,
+            ok_sqnr_db=15.0,
+            # ONNX Runtime's own dynamic convolution knows one scale for all channels: MobileNetV2
+            # collapses to -3 dB and takes ten times as long as float.
+            summary="int8 weights; dense layers quantize activations as they come, convolutions compute in float32",
+            choose="small without calibration; for transformers fast too",
+            sizes=(1.0, 1.0, 1.0),
+            times=(1.0, 1.0, 1.0),
         ),
     )
 }
 
 
+def precisions_of(formats: Iterable[str]) -> tuple[str, ...]:
+    """What can be made in one of `formats` at least, in order."""
+    known = {recipe.precision for recipe in RECIPES.values() if recipe.format in formats}
+    return tuple(precision for precision in PRECISIONS if precision in known)
+
+
 def recipe_for(format: str, precision: str) -> Recipe:
-    """The recipe of a format and a precision. Raises UnknownName."""
+    """The recipe of a format and a precision. Raises UnknownName, UsageError."""
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
     if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
+        raise UnknownName("recipe", precision, PRECISIONS)
+    if f"{format}-{precision}" not in RECIPES:
+        raise UsageError(f"no {precision} for .{format}; it can be {', '.join(precisions_of([format]))}")
     return RECIPES[f"{format}-{precision}"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import re
 from pathlib import Path
 
 from edgecls.errors import BadFile, UsageError, WorkFailed
-from edgecls.exporters import flatbuffer
+from edgecls.exporters import equalisation, flatbuffer, ranges
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 from edgecls.exporters.source import graph_facts
+from edgecls.graph import read
 
 
 def convert(frozen: Frozen, path: Path) -> None:
@@ -48,28 +48,42 @@ def quantize(
     source: str,
     target: str,
     precision: str,
-    calibration: str | None,
+    calibration: str,
     input_range: tuple[float, float] | None,
     io: str,
+    method: str,
+    per_tensor: bool,
     emit,
-) -> None:
+) -> dict:
     """Child process: write `target` from the float file `source`.
 
-    calibration: a .npy of inputs (count, 1, height, width, channels), for int8.
+    calibration: a .npy of inputs (count, 1, height, width, channels), for int8 and int16x8.
     input_range: what the input can be, where known; calibration pictures may not reach its ends.
+    method: see `ranges`; per_tensor: one scale for each tensor of weights, equalised before.
+    Returns "ends", how the ends are quantized where the file cannot say it, as TensorInfo by name,
+    and "notes", what a user must be told.
     """
     import numpy as np
-    from litert_quantizer import quantizer
+    from litert_quantizer import quantizer, recipe
 
-    if precision == "fp16":
-        made = quantizer.Quantizer(source, _FLOAT16)
-        model = flatbuffer.unpack(made.quantize().quantized_model)
-    else:
-        model = flatbuffer.unpack(_static_int8(source, np.load(calibration, mmap_mode="r"), input_range, emit))
+    notes = []
+    if precision in _STATIC:
+        pictures = np.load(calibration, mmap_mode="r")
+        if per_tensor:
+            source, words = _equalised(source, target, pictures)
+            notes.append(words)
+        model = flatbuffer.unpack(_static(source, precision, pictures, input_range, method, per_tensor, emit))
         flatbuffer.set_io(model, io)
+    else:
+        plan = {"fp16": _FLOAT16, "int8-weights": recipe.weight_only_wi8_afp32(), "dynamic": _dynamic()}[precision]
+        model = flatbuffer.unpack(quantizer.Quantizer(source, plan).quantize().quantized_model)
     flatbuffer.sign(model)
     flatbuffer.write(model, Path(target))
+    return {"ends": {}, "notes": notes}
 
+
+#: Integers that activations can be.
+_STATIC = {"int8": 2**8, "int16x8": 2**16}
 
 #: Weights rounded to float16, computed in float32.
 _FLOAT16 = [
@@ -86,38 +100,86 @@ _FLOAT16 = [
 ]
 
 
-def _static_int8(source, pictures, input_range, emit) -> bytes:
-    import numpy as np
-    from litert_quantizer import calibrator, quantizer, recipe
-    from litert_quantizer.utils.qsv_utils import min_max_update
+def _dynamic():
+    from litert_quantizer import recipe
 
-    graph = Path(source).read_bytes()
-    in_float = [
+    # XNNPACK cannot run a depthwise convolution of float pictures with int8 weights.
+    in_float = [{**rule, "operation": "DEPTHWISE_CONV_2D"} for rule in recipe.weight_only_wi8_afp32()]
+    return recipe.dynamic_wi8_afp32() + in_float
+
+
+def _equalised(source, target, pictures) -> tuple[str, str]:
+    """A float file of the same function beside `target`, and what was done in words."""
+    layers, pairs, words = equalisation.equalise(source, pictures)
+    model = flatbuffer.unpack(Path(source).read_bytes())
+    for layer in layers:
+        for position, value in ((1, layer.kernel), (2, layer.bias)):
+            if value is not None:
+                flatbuffer.set_weights(model, layer.op.index, position, value)
+    flatbuffer.drop_unread(model)
+    limits = {pair.limited.index: equalisation.SIX / pair.factors for pair in pairs if pair.limited}
+    flatbuffer.limit_channels(model, limits)
+    equal = Path(target).with_suffix(".equalised.tflite")
+    flatbuffer.write(model, equal)
+    return str(equal), words
+
+
+def _static(source, precision, pictures, input_range, method, per_tensor, emit) -> bytes:
+    import numpy as np
+    from litert_quantizer import quantizer, recipe
+
+    graph, levels = Path(source).read_bytes(), _STATIC[precision]
+    plan = recipe.static_wi8_ai16() if precision == "int16x8" else recipe.static_wi8_ai8()
+    if per_tensor:
+        for rule in plan:
+            rule["op_config"]["weight_tensor_config"]["granularity"] = "TENSORWISE"
+    plan += [
         {"regex": f"^{re.escape(name)};?$", "operation": "*", "algorithm_key": "no_quantize"}
         for name in flatbuffer.fragile(graph)
     ]
-    made = quantizer.Quantizer(source, recipe.static_wi8_ai8() + in_float)
-    ranges = calibrator.Calibrator(
-        source,
-        num_threads=1,
-        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-        qsv_update_func=min_max_update,  # the default is a moving average, which clips
-    )
-    for done, picture in enumerate(pictures):
-        batch = {flatbuffer.SIGNATURE: [{flatbuffer.INPUT: np.ascontiguousarray(picture)}]}
-        ranges.calibrate(batch, made._recipe_manager)
-        emit({"done": done + 1, "total": len(pictures)})
-    observed = ranges.get_model_qsvs()
+    found = ranges.find(source, pictures, method, levels, emit)
     if input_range is not None:
-        low, high = input_range
-        observed[flatbuffer.INPUT] = {"min": np.array(low), "max": np.array(high)}
+        found[flatbuffer.INPUT] = input_range
     shapes = flatbuffer.shapes(graph)
-    for name, ends in observed.items():
-        if not np.isfinite([ends["min"], ends["max"]]).all():
-            raise WorkFailed(f"calibration found a value that is not finite in tensor {name!r}")
-        # As many axes as the tensor: a concatenation with a constant fails without.
-        observed[name] = {end: np.reshape(value, (1,) * len(shapes[name])) for end, value in ends.items()}
-    return made.quantize(observed).quantized_model
+    # As many axes as the tensor: a concatenation with a constant fails without.
+    statistics = {
+        name: {end: np.full((1,) * len(shapes[name]), value) for end, value in zip(("min", "max"), ends, strict=True)}
+        for name, ends in found.items()
+    }
+    if not per_tensor:
+        statistics |= _weights_of_biased_channels(source, found, levels)
+    return quantizer.Quantizer(source, plan).quantize(statistics).quantized_model
+
+
+def _weights_of_biased_channels(source, activations, levels):
+    """Ranges of weights, wide enough that the biases beside them fit in 32 bits.
+
+    A bias has the scale of its input times that of its channel's weights. Trained networks have
+    channels whose weights are all but zero; beside them a bias is clipped to nothing. Of a trained
+    MobileNetV2 that takes 1.3 dB with int8, 29 dB with int16x8.
+    """
+    import numpy as np
+
+    graph, wide = read(source), {}
+    for op in graph.ops:
+        picture, kernel, bias = (*op.inputs, None, None)[:3]
+        if op.kind not in _BIASED or bias is None or picture.name not in activations or not kernel.constant:
+            continue
+        low, high = (min(activations[picture.name][0], 0), max(activations[picture.name][1], 0))
+        step = (high - low) / (levels - 1) if levels == 2**8 else max(high, -low) / (levels // 2 - 1)
+        values = np.abs(np.moveaxis(graph.values(kernel), _BIASED[op.kind], 0))
+        largest = values.reshape(len(values), -1).max(axis=1)
+        least = np.abs(graph.values(bias)) * 127 / max(step, 1e-30) / 2**30
+        if (least > largest).any():
+            shape = np.ones(len(kernel.shape), int)
+            shape[_BIASED[op.kind]] = -1
+            ends = np.maximum(largest, least).astype(np.float32).reshape(shape)
+            wide[kernel.name] = {"min": -ends, "max": ends}
+    return wide
+
+
+#: Ops with a bias, and the axis of their kernel along which channels lie.
+_BIASED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
 
 def adopt(source: str, target: str, emit) -> dict:

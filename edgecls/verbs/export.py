@@ -16,7 +16,7 @@ from edgecls.artifact import Artifact, Manifest
 from edgecls.errors import BadFile, DownloadFailed, EdgeclsError, UnknownName, UsageError, WorkFailed
 from edgecls.exporters import calibration as calibrations
 from edgecls.exporters import source as sources
-from edgecls.exporters.recipe import FORMATS, PRECISIONS, Recipe, recipe_for
+from edgecls.exporters.recipe import FORMATS, RECIPES, Recipe, precisions_of, recipe_for
 from edgecls.exporters.source import Source
 from edgecls.spec import Preprocess
 from edgecls.verbs.pipeline import Job, Stage, make, tool_versions
@@ -43,12 +43,14 @@ def export(
     weights: str | Path = pretrained.AUTO,
     calibration: str | Path = calibrations.SYNTHETIC,
     samples: int | None = None,
+    calibration_method: str = calibrations.METHOD,
     out: str | Path = artifact.FOLDER,
     classes: int | None = None,
     input_size: int | None = None,
     preprocess: str | Preprocess | Sequence[str] | None = None,
     custom: Sequence[str] = (),
     io: str | None = None,
+    per_tensor: bool = False,
     seed: int = 0,
     force: bool = False,
     verbose: bool = False,
@@ -60,16 +62,20 @@ def export(
 
     targets: architectures, or model files: Keras (.keras, .h5, SavedModel), float .tflite, .onnx.
     formats: "tflite", "onnx"; by default all that the target can become.
-    precisions: "fp32", "fp16", "int8". The float file is always made: the others are made of it.
+    precisions: see `recipe.RECIPES`; one that only one format has is made for that one. The float
+        file is always made: the others are made of it.
     weights: for architectures: "imagenet", published ones, downloaded unless they are in the cache
         (of CIFAR-10 for rows of CIFAR), "imagenet:TAG" those of a tag; "auto" the same, but random ones
         where there are none or they cannot be had; "random"; or a weights file.
-    calibration, samples, seed: see `calibration.plan`; for int8, and to judge every file.
+    calibration, samples, seed, calibration_method: see `calibration.plan`; for recipes that need
+        ranges of activations, and to judge every file.
     classes, input_size: for architectures, the row's own by default; input_size also for files of
         models that take pictures of any size.
     preprocess: for model files, how pictures become their input: see `preprocessing.parse`.
     custom: "module:Name" of each class or function of the user's own in a .keras or .h5 file.
     io: type of an int8 graph's ends, "uint8", "int8" or "float32"; the recipe's own by default.
+    per_tensor: of int8 and int16x8, weights have one scale for each tensor, for targets that know no
+        other; they are equalised before (see `equalisation`).
     force: make files again that are up to date.
     verbose: let converters print on standard error.
     on_stage and on_note are given the progress and what a user must be told, from several threads;
@@ -92,13 +98,17 @@ def export(
             custom=custom,
             seed=seed,
         )
-        recipes = _recipes(source, formats, precisions, io)
-        plan = calibrations.plan(calibration, preprocess=source.preprocess, samples=samples, seed=seed)
+        recipes = _recipes(source, formats, precisions, io, per_tensor, on_note)
+        plan = calibrations.plan(
+            calibration, preprocess=source.preprocess, samples=samples, seed=seed, method=calibration_method
+        )
         if source.spec:
             calibrations.check_shape(plan, source.preprocess.crop, source.preprocess.channels)
         folder = Path(out) / source.name
         artifact.check_writable(folder)
-        job = Job(source=source, recipes=recipes, io=io, plan=plan, folder=folder, verbose=verbose)
+        job = Job(
+            source=source, recipes=recipes, io=io, plan=plan, per_tensor=per_tensor, folder=folder, verbose=verbose
+        )
         if jobs.setdefault(source.name, job) != job:
             raise UsageError(f"{target} is not the only {source.name}; export one of them to another folder, with --out")
     artifacts, failures = [], []
@@ -190,22 +200,38 @@ def _listed(value) -> list:
     return [value] if isinstance(value, (str, Path)) else list(dict.fromkeys(value))
 
 
-def _recipes(source: Source, formats, precisions, io) -> list[Recipe]:
+def _recipes(source: Source, formats, precisions, io, per_tensor, on_note) -> list[Recipe]:
     """What to make, float first. Raises UnknownName, UsageError."""
     for format in formats or ():
         if format not in FORMATS:
             raise UnknownName("format", format, FORMATS)
         if format not in source.formats:
             raise UsageError(f"{source.path.name} can become {', '.join(source.formats)}, not {format}")
-    wanted = [precision for precision in PRECISIONS if precision in ("fp32", *precisions)]
+    possible = formats or source.formats
     for precision in precisions:
-        recipe_for(FORMATS[0], precision)
-    recipes = [recipe_for(format, precision) for format in formats or source.formats for precision in wanted]
-    if io is not None and "int8" not in wanted:
+        if precision not in precisions_of(possible):
+            recipe_for(possible[0], precision)  # raises
+    for format in possible:
+        if lacking := [precision for precision in precisions if precision not in precisions_of([format])]:
+            on_note(f"{' and '.join(lacking)} cannot be made for .{format}")
+    # A format that was not asked for and has none of the recipes is not worth its conversion.
+    wanted = formats or [format for format in possible if set(precisions) & set(precisions_of([format]))]
+    recipes = [
+        RECIPES[f"{format}-{precision}"]
+        for format in wanted
+        for precision in precisions_of([format])
+        if precision in ("fp32", *precisions)
+    ]
+    with_choice = [recipe for recipe in recipes if len(recipe.io) > 1]
+    if io is not None and not with_choice:
         raise UsageError(f"--io {io} is for int8 files; add --int8")
+    for recipe in with_choice:
+        recipe.check_io(io)
+    if per_tensor and not any(recipe.calibrated for recipe in recipes):
+        raise UsageError("--per-tensor is for recipes int8 and int16x8; add --int8")
     for recipe in recipes:
-        if recipe.precision == "int8":
-            recipe.check_io(io)
+        if recipe.slower:
+            on_note(recipe.slower)
     return recipes
 
 

@@ -72,12 +72,14 @@ class Stage:
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One target and all that is asked for of it. io: as given; None is each recipe's own;
+    per_tensor: of calibrated recipes, weights have one scale for each tensor;
     verbose: converters may print."""
 
     source: Source
     recipes: Sequence[Recipe]
     io: str | None
     plan: Plan
+    per_tensor: bool
     folder: Path
     verbose: bool
 
@@ -94,7 +96,7 @@ class Job:
         return self.folder / f"{self.source.name}-reference.npz"
 
     def io_of(self, recipe: Recipe) -> str:
-        return recipe.check_io(self.io) if recipe.precision == "int8" else recipe.io[0]
+        return recipe.io_of(self.io)
 
     def options(self, recipe: Recipe) -> dict[str, Any]:
         """Everything asked for that decides what is in the file."""
@@ -107,7 +109,9 @@ class Job:
             "custom": source.custom_code(),
             "preprocess": source.preprocess and source.preprocess.to_json(),
             "io": self.io_of(recipe),
-            "calibration": self.plan.digest if recipe.precision == "int8" else None,
+            "calibration": self.plan.digest if recipe.calibrated else None,
+            "calibration_method": self.plan.method if recipe.calibrated else None,
+            "per_tensor": recipe.calibrated and self.per_tensor,
         }
 
 
@@ -275,6 +279,8 @@ class _Pipeline:
                     "path": str(path),
                     "precision": recipe.precision,
                     "io": self.job.io_of(recipe),
+                    "method": self.job.plan.method,
+                    "per_tensor": self.job.per_tensor,
                     "tolerance": dataclasses.asdict(recipe.tolerance),
                 }
                 for recipe, path in paths.items()
@@ -309,7 +315,7 @@ class _Pipeline:
     def _publish(self, recipe, path, result, facts) -> Artifact:
         source, pictures, model = self.source, facts["pictures"], facts["model"]
         target = self.job.target(recipe)
-        calibration = artifact.decode(CalibrationInfo, pictures["info"]) if recipe.precision == "int8" else None
+        calibration = artifact.decode(CalibrationInfo, pictures["info"]) if recipe.calibrated else None
         preprocess = source.preprocess and source.preprocess.fit(model["input_size"][0], model["channels"])
         manifest = Manifest(
             file=target.name,
@@ -339,7 +345,7 @@ class _Pipeline:
             calibration=calibration,
             agreement=artifact.decode(Agreement, result["agreement"]),
             reference=self.job.reference.name,
-            float_ops=tuple(result["float_ops"]) if recipe.precision == "int8" else (),
+            float_ops=tuple(result["float_ops"]) if recipe.calibrated else (),
             notes=tuple(self._notes(recipe, result, facts, calibration)),
             labels=None,
             options=self.job.options(recipe),
@@ -356,7 +362,8 @@ class _Pipeline:
         yield from self.source.published_notes()
         yield from self.source.notes
         yield from facts["model"]["notes"]
-        if recipe.precision == "int8":
+        yield from (f"{name}: {note}" for note in result["notes"])
+        if recipe.calibrated:
             if self.job.plan.kind == SYNTHETIC:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
             yield from facts["pictures"]["warnings"]
