@@ -12,6 +12,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from edgecls import pretrained
 from edgecls.finetuning.record import BATCH_SIZE, TRAINED, UNTRAINED, VALIDATION, Augment
 from edgecls.text import table
 
@@ -24,7 +25,9 @@ def finetune(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.keras", help="The model; DIR.keras by default.", show_default=False)
     ] = None,
-    weights: Annotated[str, typer.Option(metavar="random|FILE", help="What to begin with.")] = "random",
+    weights: Annotated[
+        str, typer.Option(metavar="auto|imagenet[:TAG]|random|FILE", help="What to begin with; auto as in export.")
+    ] = pretrained.AUTO,
     input_size: Annotated[
         int | None, typer.Option(help="Pixels; the architecture's own by default.", show_default=False)
     ] = None,

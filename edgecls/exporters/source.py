@@ -13,6 +13,8 @@ from typing import Any, Literal
 from edgecls import artifact, builder, pretrained, registry
 from edgecls.errors import BadFile, UsageError
 from edgecls.exporters import preprocessing
+from edgecls.finetuning import record
+from edgecls.finetuning.record import Training
 from edgecls.pretrained import Choice
 from edgecls.spec import PREPROCESS, ModelSpec, Preprocess
 from edgecls.weights import check_file
@@ -29,7 +31,7 @@ class Source:
     there is one; choice: of the row's weights, where they are in no file of the user's own.
     preprocess: None where nobody said how pictures become this model's input.
     custom: "module:Name" of each class or function of the user's own in a Keras file. notes: what a
-    user must be told of a file.
+    user must be told of a file. training: what `edgecls finetune` wrote into it.
     """
 
     kind: Literal["row", "keras", "tflite", "onnx"]
@@ -44,6 +46,23 @@ class Source:
     seed: int | None = None
     custom: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    training: Training | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        return self.training and self.training.labels
+
+    @property
+    def tier(self) -> str | None:
+        spec = registry.get(self.training.model) if self.training else self.spec
+        return spec and str(spec.tier)
+
+    @property
+    def reference(self) -> str:
+        """What was exported, in words."""
+        if self.training:
+            return f"{self.training.model} trained on {self.training.data}"
+        return self.spec.reference if self.spec else str(self.path)
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -76,7 +95,8 @@ class Source:
         if self.path is None:
             reason = self.choice.reason
             return artifact.WeightsInfo(source="random", trained=False, seed=self.seed, reason=reason)
-        return artifact.WeightsInfo(source=str(self.path), trained=True, sha256=self.digest)
+        licence = self.training and self.training.weights.licence  # of what it began with
+        return artifact.WeightsInfo(source=str(self.path), trained=True, sha256=self.digest, licence=licence)
 
     def published_notes(self) -> Iterator[str]:
         """What a user must be told of published weights."""
@@ -84,8 +104,9 @@ class Source:
         if published and published.top1 and published.preprocess.crop != self.input_size:
             size = published.preprocess.crop
             yield f"{published.tag} has its published accuracy at {size}x{size}, with --input-size {size}"
-        if published and "-nc" in (published.licence or ""):
-            yield f"the licence of {published.tag} is {published.licence}: not for commercial use"
+        licence = self.weights.licence or ""
+        if "-nc" in licence:
+            yield f"the licence of {published.tag if published else 'the first weights'} is {licence}: not for commercial use"
 
     def trained(self, sha256: str, path: Path | None = None) -> Source:
         """With the published weights that were chosen, which have this digest and are in this file."""
@@ -146,17 +167,22 @@ def resolve(
             raise UsageError(f"--custom is for .keras and .h5 files; {path.name} has no classes of its own")
         if not all(part.isidentifier() for part in (*entry.partition(":")[0].split("."), entry.partition(":")[2])):
             raise UsageError(f"--custom {entry}: expected MODULE:NAME, such as my_layers:MyLayer")
-    pixels = preprocessing.takes_pixels(preprocessing.first_steps(path))
+    training = record.read(path) if path.suffix.lower() == ".keras" else None
+    pixels = training is None and preprocessing.takes_pixels(preprocessing.first_steps(path))
     told = f"{path.name} scales pixels itself: it takes them as they are, 0..255; --preprocess says otherwise"
+    notes = [told] * (pixels and preprocess is None)
+    if training and not training.finished:
+        notes.append(f"{path.name} was kept when its training was interrupted; finish it with the same edgecls finetune")
     return Source(
         kind=kind,
         name=path.resolve().name.removesuffix(path.suffix),
         digest=_digest(path),
-        preprocess=preprocessing.parse(preprocess, PREPROCESS["none"] if pixels else None),
+        preprocess=preprocessing.parse(preprocess, PREPROCESS["none"] if pixels else training and training.preprocess),
         path=path,
         input_size=input_size,
         custom=tuple(custom),
-        notes=(told,) if pixels and preprocess is None else (),
+        notes=tuple(notes),
+        training=training,
     )
 
 

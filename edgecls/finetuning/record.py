@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecls import artifact
+from edgecls.artifact import WeightsInfo
 from edgecls.errors import BadFile
 from edgecls.spec import Preprocess
 
@@ -47,7 +48,7 @@ TRAINED, UNTRAINED = Defaults(20, 20, 1e-4), Defaults(0, 60, 1e-3)
 class Plan:
     """Everything that decides what comes out.
 
-    model: key of the row. weights: "random" or a weights file, of that sha256.
+    model: key of the row. weights: what to begin with; weights_file: where they are, if not random.
     paths, labels: every picture and the index of its class; validation: numbers of those that are
         not trained on. digest: sha256 over what is in the pictures, their classes and the split.
     head_epochs, epochs: at most so many with the backbone frozen, and of the whole network.
@@ -55,8 +56,8 @@ class Plan:
     """
 
     model: str
-    weights: str
-    weights_sha256: str | None
+    weights: WeightsInfo
+    weights_file: str | None
     preprocess: Preprocess
     classes: tuple[str, ...]
     data: str
@@ -74,7 +75,7 @@ class Plan:
     @property
     def options(self) -> dict[str, Any]:
         """What a repeated call is compared by: the same, and it goes on where the other was."""
-        left_out = ("paths", "labels", "validation")  # of which there is the digest
+        left_out = ("paths", "labels", "validation", "weights_file")  # of which there are digests
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
 
 
@@ -104,7 +105,7 @@ class Epoch:
 class Training:
     """How a fine-tuned model came about and how to feed it.
 
-    weights, weights_sha256: what it began with. data, digest: as in `Plan`. pictures, validation: how many it was
+    weights: what it began with. data, digest: as in `Plan`. pictures, validation: how many it was
     trained on and how many it was not. accuracy: share of the latter that it names rightly, 0..1;
     the best epoch was chosen by it, so pictures that it has never seen may be named less rightly.
     finished: whether training came to its end.
@@ -113,8 +114,7 @@ class Training:
     model: str
     labels: tuple[str, ...]
     preprocess: Preprocess
-    weights: str
-    weights_sha256: str | None
+    weights: WeightsInfo
     data: str
     digest: str
     pictures: int

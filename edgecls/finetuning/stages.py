@@ -58,8 +58,8 @@ def _network(plan):
     """The row with a new head: on the backbone of a weights file, or all with Keras's initial weights."""
     spec, size = registry.get(plan.model), plan.preprocess.crop
     model = builder.assemble(spec, classes=len(plan.classes), input_size=size)
-    if plan.weights != "random":
-        trained = builder.build(spec, weights=plan.weights, input_size=size)
+    if plan.weights.trained:
+        trained = builder.build(spec, weights=Path(plan.weights_file), input_size=size)
         head = layers.classifier(model)
         for layer in model.layers:
             if layer is not head:
@@ -89,7 +89,7 @@ def _train_whole(model, pictures, emit):
         return
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable, layer.momentum = plan.weights == "random", MOMENTUM
+            layer.trainable, layer.momentum = not plan.weights.trained, MOMENTUM
     whole = keras.Model(model.input, model.output)  # is compiled: an optimizer would be saved with `model`
     batches = (
         pictures.batches(pictures.training, shuffled=True, augmented=True),
@@ -205,7 +205,6 @@ def _write(pictures, *, finished):
         labels=plan.classes,
         preprocess=plan.preprocess,
         weights=plan.weights,
-        weights_sha256=plan.weights_sha256,
         data=plan.data,
         digest=plan.digest,
         pictures=len(pictures.training),

@@ -7,27 +7,28 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
-from edgecls import artifact, builder, dataset, process, registry
+from edgecls import artifact, builder, dataset, pretrained, process, registry
 from edgecls.dataset import Dataset
-from edgecls.errors import UnknownName, UsageError, WorkFailed
+from edgecls.errors import DownloadFailed, UnknownName, UsageError, WorkFailed
+from edgecls.exporters import source as sources
+from edgecls.exporters.source import Source
 from edgecls.finetuning import record
 from edgecls.finetuning.record import Augment, Epoch, Plan, Training
-from edgecls.weights import check_file
 
 #: Folders that may hold them.
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
 #: Names that a note shows.
 _SHOWN = 5
 #: What may have changed since, where it is not an option's name.
-_CHANGED = {"digest": "pictures", "preprocess": "--input-size", "weights_sha256": "weights", "model": "architecture"}
+_CHANGED = {"digest": "pictures", "preprocess": "--input-size", "model": "architecture"}
 #: Disk space that training takes: the best weights twice, two backups with Adam's moments, the result.
 _BYTES_PER_PARAMETER = 40
 
@@ -53,7 +54,7 @@ def finetune(
     *,
     data: str | Path,
     out: str | Path | None = None,
-    weights: str | Path = "random",
+    weights: str | Path = pretrained.AUTO,
     input_size: int | None = None,
     augment: str = "auto",
     validation: float = record.VALIDATION,
@@ -74,7 +75,7 @@ def finetune(
         validation/ or valid/: else `validation` is the share of each class that is not trained on.
     out: a .keras file; `<data>.keras` by default. Beside it `<out>.training/` holds what a repeated
         call needs to go on after a kill; it is gone when all is done.
-    weights: "random" or a weights file, whose head may be of other classes.
+    weights: as in `builder.build`; their head is left out, whatever its classes are.
     augment: see `record.Augment`.
     head_epochs: of the head alone, on features that are computed once; 0 without trained weights.
     epochs: of the whole network; both end early where validation gets no better.
@@ -86,42 +87,37 @@ def finetune(
     Raises UnknownName, UsageError, BadFile, WeightsMismatch, WorkFailed.
     """
     spec = registry.get(name)
-    size = spec.input_size if input_size is None else input_size
-    trained = str(weights) != "random"
-    defaults = record.TRAINED if trained else record.UNTRAINED
+    source = sources.resolve(name, weights=weights, input_size=input_size, seed=seed)
     out = Path(out) if out is not None else Path(f"{Path(data).resolve().name}.keras")
-    settings = {
-        "augment": augment,
-        "head_epochs": defaults.head_epochs if head_epochs is None else head_epochs,
-        "epochs": defaults.epochs if epochs is None else epochs,
-        "batch_size": batch_size,
-        "learning_rate": defaults.learning_rate if learning_rate is None else learning_rate,
-        "seed": seed,
-    }
-    _check(settings, validation, out)
-    if trained:
-        check_file(weights)
+    numbers = {"head_epochs": head_epochs, "epochs": epochs, "batch_size": batch_size}
+    _check(numbers, learning_rate=learning_rate, validation=validation, augment=augment, out=out)
     paths, labels, classes, held = _pictures(data, validation, seed, on_note)
-    builder.check_sizes(spec, classes=len(classes), input_size=size)
+    builder.check_sizes(spec, classes=len(classes), input_size=source.input_size)
+    source = _with_weights(source, on_stage, on_note)
+    defaults = record.TRAINED if source.weights.trained else record.UNTRAINED
     on_stage(Stage("read the pictures"))
     plan = Plan(
         model=spec.key,
-        weights=str(weights),
-        weights_sha256=artifact.sha256(Path(weights)) if trained else None,
-        preprocess=spec.preprocess.at(size),
+        weights=source.weights,
+        weights_file=source.path and str(source.path),
+        preprocess=source.preprocess,
         classes=classes,
         data=str(data),
         paths=tuple(map(str, paths)),
         labels=labels,
         validation=held,
         digest=_digest(paths, labels, classes, held),
-        **settings,
+        augment=augment,
+        head_epochs=defaults.head_epochs if head_epochs is None else head_epochs,
+        epochs=defaults.epochs if epochs is None else epochs,
+        batch_size=batch_size,
+        learning_rate=defaults.learning_rate if learning_rate is None else learning_rate,
+        seed=seed,
     )
+    if plan.head_epochs == plan.epochs == 0:
+        raise UsageError("--head-epochs and --epochs are both 0, so that nothing would be trained")
     state = out.with_name(f"{out.name}.training")
     _begin(plan, state, out, spec.params, force, on_note)
-    if not trained:
-        on_note("untrained: it begins with random weights, which takes many pictures and epochs")
-
     def run(function):
         on_stage(Stage("load TensorFlow"))
         job = {"plan": dataclasses.asdict(plan), "state": str(state)}
@@ -154,19 +150,18 @@ def finetune(
     return done
 
 
-def _check(settings: dict[str, Any], validation: float, out: Path) -> None:
+def _check(numbers: Mapping[str, int | None], *, learning_rate, validation, augment, out: Path) -> None:
     """Raises UsageError, UnknownName."""
-    for setting, least in (("head_epochs", 0), ("epochs", 0), ("batch_size", 1), ("seed", 0)):
-        if settings[setting] < least:
-            raise UsageError(f"{_option(setting)} must be at least {least}, got {settings[setting]}")
-    if settings["head_epochs"] == settings["epochs"] == 0:
-        raise UsageError("--head-epochs and --epochs are both 0, so that nothing would be trained")
-    if not 0 < settings["learning_rate"] < 1:
-        raise UsageError(f"--learning-rate must be between 0 and 1, got {settings['learning_rate']}")
+    for name, number in numbers.items():
+        least = 1 if name == "batch_size" else 0
+        if number is not None and number < least:
+            raise UsageError(f"{_option(name)} must be at least {least}, got {number}")
+    if learning_rate is not None and not 0 < learning_rate < 1:
+        raise UsageError(f"--learning-rate must be between 0 and 1, got {learning_rate}")
     if not 0 < validation < 1:
         raise UsageError(f"--validation must be a share between 0 and 1, got {validation}")
-    if settings["augment"] not in get_args(Augment):
-        raise UnknownName("augmentation", settings["augment"], get_args(Augment))
+    if augment not in get_args(Augment):
+        raise UnknownName("augmentation", augment, get_args(Augment))
     if out.suffix != ".keras":
         raise UsageError(f"--out must end in .keras, got {str(out)!r}")
     if out.is_dir():
@@ -176,6 +171,29 @@ def _check(settings: dict[str, Any], validation: float, out: Path) -> None:
 
 def _option(setting: str) -> str:
     return f"--{setting.replace('_', '-')}"
+
+
+def _with_weights(source: Source, on_stage, on_note) -> Source:
+    """With published weights at hand, if it is to begin with any. Raises DownloadFailed."""
+
+    def on_bytes(done, total):
+        on_stage(Stage("download the weights", done, total or 0))
+
+    if published := source.choice.published:
+        try:
+            found = pretrained.obtain(source.spec, published, on_bytes=on_bytes, on_note=on_note)
+        except DownloadFailed as error:
+            if source.choice.required:
+                raise
+            source = source.untrained(str(error))
+        else:
+            source = source.trained(found.sha256, pretrained.path(source.spec, published))
+    if not source.weights.trained:
+        why = f", since {source.weights.reason}" if source.weights.reason else ""
+        on_note(f"untrained: it begins with random weights{why}; that takes many more pictures and epochs")
+    for note in source.published_notes():
+        on_note(note)
+    return source
 
 
 def _pictures(data, validation, seed, on_note):
