@@ -30,6 +30,8 @@ def load(
     """
     import keras
 
+    from edgecls import keras_layers  # noqa: F401  registers the layers of our own architectures
+
     path = Path(path)
     objects = {entry.partition(":")[2]: _imported(entry) for entry in custom}
     notes: list[str] = []
