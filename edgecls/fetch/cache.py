@@ -93,6 +93,7 @@ def fetch(
         if found is None:
             if os.environ.get(OFFLINE, "0") not in ("", "0"):
                 raise DownloadFailed(f"{url} is not in the cache, and {OFFLINE} is set")
+            download.check_reachable(url)  # before anything is made
             target.parent.mkdir(parents=True, exist_ok=True)
             with _alone(target, on_note):
                 return check(target, url, digest) or _fetch(url, target, digest, on_bytes, on_note)

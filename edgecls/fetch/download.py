@@ -56,7 +56,6 @@ def download(url: str, partial: Path, on_bytes: Callable[[int, int | None], None
     import requests
 
     retried = (_Again, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    _check_reachable(url)
     with requests.Session() as session:
         session.max_redirects = 10
         session.headers.update({"User-Agent": f"edgecls/{__version__}", "Accept-Encoding": "identity"})
@@ -171,7 +170,7 @@ def _beside(partial: Path) -> Path:
 _silent: dict[str, tuple[float, str]] = {}
 
 
-def _check_reachable(url: str) -> None:
+def check_reachable(url: str) -> None:
     """Raise DownloadFailed where no connection can be had to the server, or to the proxy before it.
 
     A name may take minutes to be looked up in vain, and each of its addresses as long as a timeout:
