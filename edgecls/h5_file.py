@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections import Counter
@@ -76,7 +77,7 @@ def _keras3(items, data, layer_names: Mapping[str, str]) -> dict[str, np.ndarray
         if not is_variable or not layer.startswith("layers/"):
             continue
         group = items[f"{layer}/vars"]
-        name = group.attrs.get("name") or layer_names.get(layer)
+        name = _attribute(group, "name", data) or layer_names.get(layer)
         if name is None:
             raise ValueError("an older Keras has saved it, without names of layers; save it there as .keras")
         variables = _variables(re.sub(r"_\d+$", "", layer.rpartition("/")[2]), len(group))
@@ -106,10 +107,10 @@ def _layer_names(config: Mapping, place: str) -> Iterator[tuple[str, str]]:
 
 def _keras2(items, data, root) -> dict[str, np.ndarray]:
     tensors = {}
-    layers = _texts(items[root.rstrip("/")], "layer_names")
+    layers = _texts(items[root.rstrip("/")], "layer_names", data)
     slashes = any("/" in layer for layer in layers)
     for layer in layers:
-        names = _texts(items[root + layer], "weight_names")
+        names = _texts(items[root + layer], "weight_names", data)
         parts = [name.removesuffix(":0").rpartition("/") for name in names]
         is_model = len({scope for scope, _, _ in parts}) > 1
         for name, (scope, slash, variable) in zip(names, parts, strict=True):
@@ -127,14 +128,25 @@ def _without_slashes(layer):
     return layer.replace("/BatchNorm", "_bn").replace("/", "_").lower()
 
 
-def _texts(group, attribute) -> list[str]:
+def _texts(group, attribute, data) -> list[str]:
     """A list of names, which Keras cuts in numbered parts where it is longer than HDF5 allows."""
     parts = [name for name in group.attrs if re.fullmatch(rf"{attribute}\d*", name)]
     if not parts:
         raise ValueError(f"it has neither layers nor {attribute}")
     parts.sort(key=lambda name: int(name.removeprefix(attribute) or 0))
-    names = [name for part in parts for name in group.attrs[part]]
+    names = [name for part in parts for name in _attribute(group, part, data)]
     return [name.decode() if isinstance(name, bytes) else name for name in names]
+
+
+def _attribute(item, name, data):
+    """The value of an attribute, None where there is none."""
+    if name not in item.attrs:
+        return None
+    attribute = item.attrs.get_id(name)
+    size = math.prod(attribute.shape) * attribute.dtype.itemsize
+    if size > memoryview(data).nbytes:
+        raise ValueError(f"the attribute {name} claims {size:,} bytes")
+    return item.attrs[name]
 
 
 def _add(tensors, name, array):
@@ -145,7 +157,7 @@ def _add(tensors, name, array):
 
 def _array(dataset, data) -> np.ndarray:
     name = dataset.name.strip("/")
-    is_bfloat16 = dataset.attrs.get("dtype") == "bfloat16" and dataset.dtype.itemsize == 2
+    is_bfloat16 = _attribute(dataset, "dtype", data) == "bfloat16" and dataset.dtype.itemsize == 2
     dtype = "bfloat16" if is_bfloat16 else dataset.dtype.name
     if dtype not in mapped.DTYPES:
         raise ValueError(f"{name} is of type {dtype}")
