@@ -154,9 +154,10 @@ def _classifier(model, name, input_size):
     """`model` from float32 pictures of one size to a row of classes. Raises UsageError."""
     import keras
 
-    if model.inputs:
-        check_ends(name, *([tensor.name for tensor in ends] for ends in (model.inputs, model.outputs)))
-        shape, dtype = model.inputs[0].shape, model.inputs[0].dtype
+    given = getattr(model, "inputs", None)
+    if given:
+        check_ends(name, *([tensor.name for tensor in ends] for ends in (given, model.outputs)))
+        shape, dtype = given[0].shape, given[0].dtype
     else:  # a class of the user's own
         shape, dtype = model.get_build_config().get("input_shape"), "float32"
     if shape is None or len(shape) != 4 or shape[3] not in (1, 3):
@@ -167,7 +168,7 @@ def _classifier(model, name, input_size):
         raise UsageError(f"{name} takes {shape[0]} pictures at once, expected 1 or any number")
     size = side(name, shape[1:3], input_size)
     image = keras.Input((size, size, shape[3]), name="image")
-    whole = model.inputs and dtype == "float32" and None not in shape[1:3]
+    whole = given and dtype == "float32" and None not in shape[1:3]
     logits = model.outputs[0] if whole else _called(model, image, name)
     out = logits.shape[1:]
     if None in out or not out or math.prod(out) != max(out):

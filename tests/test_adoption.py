@@ -10,12 +10,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecls import runtimes, verification
 from edgecls.errors import BadFile, UsageError, WorkFailed
-from edgecls.exporters import flatbuffer
+from edgecls.exporters import adoption, flatbuffer
 from edgecls.exporters import onnx as onnx_exporter
 from edgecls.exporters import tflite as tflite_exporter
 from edgecls.graph import read
 
 SIZE, CLASSES = 12, 5
+ANY_NUMBER = "takes any number of pictures at once; the files made of it take one"
 
 
 def ignore(event):
@@ -72,12 +73,13 @@ def answers(path, held) -> np.ndarray:
     return verification.logits(runtimes.open(path), held)
 
 
-@pytest.mark.parametrize("opset", [9, 11, 13, 17, 18])
+@pytest.mark.parametrize("opset", [9, 11, 13, 17, 18, 20])
 @pytest.mark.parametrize("batch", [1, "N"])
 def test_an_onnx_file_from_elsewhere_is_taken_and_quantized(tmp_path, batch, opset):
     source, adopted = torch_like(tmp_path / "net.onnx", batch=batch, opset=opset), tmp_path / "fp32.onnx"
-    facts = onnx_exporter.adopt(str(source), str(adopted), ignore)
-    assert facts == {"classes": CLASSES, "input_size": (SIZE, SIZE), "channels": 3, "layout": "NCHW"}
+    facts = adoption.adopt_onnx(str(source), str(adopted), None, ignore)
+    notes = [f"net.onnx {ANY_NUMBER}"] * (batch == "N")
+    assert facts == {"classes": CLASSES, "input_size": (SIZE, SIZE), "channels": 3, "layout": "NCHW", "notes": notes}
     held = pictures()
     wanted = answers(source, held)
     assert np.ptp(wanted, axis=0).min() > 0.05
@@ -108,7 +110,7 @@ def test_an_onnx_file_from_elsewhere_is_taken_and_quantized(tmp_path, batch, ops
 
 def test_a_gray_onnx_file(tmp_path):
     source = torch_like(tmp_path / "net.onnx", channels=1)
-    facts = onnx_exporter.adopt(str(source), str(tmp_path / "fp32.onnx"), ignore)
+    facts = adoption.adopt_onnx(str(source), str(tmp_path / "fp32.onnx"), None, ignore)
     assert (facts["channels"], facts["layout"]) == (1, "NCHW")
 
 
@@ -118,7 +120,7 @@ def int8(tmp_path):
 
     def make(io="float32", input_range=(-1.0, 1.0), calibration=None):
         source, adopted, target = (tmp_path / f"{name}.onnx" for name in ("net", "fp32", "int8"))
-        onnx_exporter.adopt(str(torch_like(source)), str(adopted), ignore)
+        adoption.adopt_onnx(str(torch_like(source)), str(adopted), None, ignore)
         np.save(tmp_path / "pictures.npy", pictures() if calibration is None else calibration)
         arguments = str(adopted), str(target), "int8", str(tmp_path / "pictures.npy"), input_range, io
         return target, onnx_exporter.quantize(*arguments, ignore)
@@ -186,14 +188,15 @@ def test_fp16_halves_the_weights(tmp_path):
 def test_a_tflite_file_of_an_open_batch_gets_one_picture(tmp_path):
     source = tiny.save_tflite(tmp_path / "net.tflite", input_shape=(1, 1, 1, 3), open_axes=(0,))
     assert read(source).dynamic == {"image": (0,)}
-    facts = tflite_exporter.adopt(str(source), str(tmp_path / "fp32.tflite"), ignore)
-    assert facts == {"classes": 2, "input_size": (1, 1), "channels": 3, "layout": "NHWC"}
+    facts = adoption.adopt_tflite(str(source), str(tmp_path / "fp32.tflite"), None, ignore)
+    notes = [f"net.tflite {ANY_NUMBER}"]
+    assert facts == {"classes": 2, "input_size": (1, 1), "channels": 3, "layout": "NHWC", "notes": notes}
     assert not any(read(tmp_path / "fp32.tflite").dynamic.values())
 
 
 def test_calibration_that_overflows_is_an_error_that_names_the_tensor(tmp_path):
     source = tiny.save_tflite(tmp_path / "net.tflite", input_shape=(1, 1, 1, 3))
-    tflite_exporter.adopt(str(source), str(tmp_path / "fp32.tflite"), ignore)
+    adoption.adopt_tflite(str(source), str(tmp_path / "fp32.tflite"), None, ignore)
     np.save(tmp_path / "pictures.npy", np.full((2, 1, 1, 1, 3), 3e38, np.float32))
     with pytest.raises(WorkFailed, match="calibration found a value that is not finite in tensor 'logits'"):
         tflite_exporter.quantize(
@@ -215,7 +218,7 @@ def two_inputs(path):
 
 def already_int8(path):
     source = torch_like(path.with_name("float.onnx"))
-    onnx_exporter.adopt(str(source), str(path), ignore)
+    adoption.adopt_onnx(str(source), str(path), None, ignore)
     np.save(path.with_name("pictures.npy"), pictures())
     onnx_exporter.quantize(str(path), str(path), "int8", str(path.with_name("pictures.npy")), None, "float32", ignore)
 
@@ -235,6 +238,8 @@ def cut_short(path):
 
 
 QUANTIZED = "is quantized already; give the float32 model it was made from"
+HALF = "is in float16; give the float32 model it was made from"
+ANY_SIZE = "takes pictures of any size; say which with --input-size"
 
 
 @pytest.mark.parametrize(
@@ -243,14 +248,15 @@ QUANTIZED = "is quantized already; give the float32 model it was made from"
         (lambda path: path.write_bytes(b""), BadFile, "is not a valid .onnx file"),
         (lambda path: path.write_bytes(b"not one" * 99), BadFile, "is not a valid .onnx file"),
         (cut_short, BadFile, "is not a valid .onnx file"),
-        (two_inputs, UsageError, "has 2 inputs and 1 outputs; a classifier has one of each"),
+        (two_inputs, UsageError, "has 2 inputs (one, two) and 1 output (sum); a classifier has one of each"),
         (already_int8, UsageError, QUANTIZED),
-        (already_fp16, UsageError, QUANTIZED),
-        (lambda path: torch_like(path, type=TensorProto.DOUBLE), UsageError, "does not take float32 pictures"),
-        (lambda path: torch_like(path, batch=2), UsageError, "takes input of shape (2, 3, 12, 12), expected one square"),
-        (lambda path: torch_like(path, channels=4), UsageError, "takes input of shape (1, 4, 12, 12), expected one"),
-        (lambda path: torch_like(path, size=(12, 16)), UsageError, "takes input of shape (1, 3, 12, 16), expected one"),
-        (lambda path: torch_like(path, size=("H", "W")), UsageError, "takes input of shape (1, 3, H, W), expected one"),
+        (already_fp16, UsageError, HALF),
+        (lambda path: torch_like(path, type=TensorProto.DOUBLE), UsageError, "takes float64 pictures, expected float32"),
+        (lambda path: torch_like(path, type=TensorProto.UINT8), UsageError, "takes uint8 pictures, expected float32"),
+        (lambda path: torch_like(path, batch=2), UsageError, "takes 2 pictures at once, expected 1 or any number"),
+        (lambda path: torch_like(path, channels=4), UsageError, "takes input of shape (1, 4, 12, 12), expected a picture"),
+        (lambda path: torch_like(path, size=(12, 16)), UsageError, "takes pictures of 12x16, expected a square: pictures"),
+        (lambda path: torch_like(path, size=("H", "W")), UsageError, ANY_SIZE),
         (
             lambda path: tiny.save_onnx(path, input_shape=(1, 3, 4, 4)),
             UsageError,
@@ -260,7 +266,7 @@ QUANTIZED = "is quantized already; give the float32 model it was made from"
     ],
 )
 def test_an_onnx_file_that_cannot_be_taken_is_told_why(tmp_path, write, kind, reason):
-    refuses(onnx_exporter, tmp_path / "net.onnx", write, kind, reason)
+    refuses(adoption.adopt_onnx, tmp_path / "net.onnx", write, kind, reason)
 
 
 def tflite_already(precision):
@@ -290,7 +296,7 @@ def tflite_cut_short(path):
         (lambda path: path.write_bytes(b"GIF89a" + bytes(999)), BadFile, "is not a .tflite file"),
         (tflite_cut_short, BadFile, "is not a .tflite file"),
         (tflite_already("int8"), UsageError, QUANTIZED),
-        (tflite_already("fp16"), UsageError, QUANTIZED),
+        (tflite_already("fp16"), UsageError, HALF),
         (
             lambda path: tiny.save_tflite(path, input_shape=(1, 1, 1, 3), then="FlexErf"),
             UsageError,
@@ -304,18 +310,18 @@ def tflite_cut_short(path):
         (
             lambda path: tiny.save_tflite(path, input_shape=(1, 1, 1, 3), open_axes=(1, 2)),
             UsageError,
-            "takes input of shape (1, -1, -1, 3), expected one square picture of 1 or 3 channels",
+            ANY_SIZE,
         ),
     ],
 )
 def test_a_tflite_file_that_cannot_be_taken_is_told_why(tmp_path, write, kind, reason):
-    refuses(tflite_exporter, tmp_path / "net.tflite", write, kind, reason)
+    refuses(adoption.adopt_tflite, tmp_path / "net.tflite", write, kind, reason)
 
 
-def refuses(exporter, path, write, kind, reason):
+def refuses(adopt, path, write, kind, reason):
     write(path)
     with pytest.raises(kind) as caught:
-        exporter.adopt(str(path), str(path.with_name(f"fp32{path.suffix}")), ignore)
+        adopt(str(path), str(path.with_name(f"fp32{path.suffix}")), None, ignore)
     assert type(caught.value) is kind
     assert str(caught.value).removeprefix(f"{path.name} ").startswith(reason)
     assert "\n" not in str(caught.value)
@@ -336,7 +342,7 @@ def test_names_and_order_do_not_depend_on_what_they_were(tmp_path):
         del model.graph.initializer[:]
         model.graph.initializer.extend(constants)
         onnx.save(model, tmp_path / f"{start}.onnx")
-        onnx_exporter.adopt(str(tmp_path / f"{start}.onnx"), str(tmp_path / f"settled-{start}.onnx"), ignore)
+        adoption.adopt_onnx(str(tmp_path / f"{start}.onnx"), str(tmp_path / f"settled-{start}.onnx"), None, ignore)
         files.append([(tmp_path / f"{kind}{start}.onnx").read_bytes() for kind in ("", "settled-")])
     (first, first_settled), (second, second_settled) = files
     assert first != second and first_settled == second_settled

@@ -11,7 +11,7 @@ from PIL import Image
 
 import edgecls
 from edgecls.errors import ChildFailed, UnknownName, WorkFailed
-from edgecls.exporters import tflite
+from edgecls.exporters import adoption, tflite
 from edgecls.verbs import pipeline
 
 #: (arguments, what the line says). The folder has the files that `workplace` puts there.
@@ -85,7 +85,7 @@ def workplace(tmp_path_factory):
 
 def save_int8(path):
     adopted, pictures = path.with_suffix(".float"), path.with_suffix(".pictures.npy")
-    tflite.adopt(str(tiny.save_tflite(path, input_shape=(1, 1, 1, 3))), str(adopted), emit=None)
+    adoption.adopt_tflite(str(tiny.save_tflite(path, input_shape=(1, 1, 1, 3))), str(adopted), None, emit=None)
     np.save(pictures, np.random.default_rng(0).uniform(-1, 1, (4, 1, 1, 1, 3)).astype(np.float32))
     tflite.quantize(str(adopted), str(path), "int8", str(pictures), None, "float32", emit=lambda event: None)
     adopted.unlink()

@@ -7,7 +7,7 @@ import tiny
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecls import runtimes, verification
-from edgecls.exporters import flatbuffer, tflite
+from edgecls.exporters import adoption, flatbuffer, tflite
 from edgecls.graph import read
 
 PICTURES = np.random.default_rng(0).uniform(-1, 1, (5, 1, 1, 1, 3)).astype(np.float32)
@@ -99,7 +99,7 @@ def test_the_signature_names_the_ends(tmp_path, source):
 def int8(tmp_path, source):
     """Makes the int8 file with ends of the type `io`."""
     np.save(tmp_path / "pictures.npy", PICTURES)
-    tflite.adopt(str(source), str(tmp_path / "float.tflite"), emit=None)
+    adoption.adopt_tflite(str(source), str(tmp_path / "float.tflite"), None, emit=None)
 
     def make(io):
         target = tmp_path / f"{io}.tflite"

@@ -223,11 +223,12 @@ def test_a_damaged_file_is_named_without_its_folder(tmp_path, tflite):
 @pytest.fixture
 def quantized(tmp_path):
     """Makes an int8 file of a float one, with ends of type `io`."""
+    from edgecls.exporters import adoption
     from edgecls.exporters import tflite as exporter
 
     def quantize(source, io="uint8"):
         held, adopted, target = pictures(tmp_path), tmp_path / "float.tflite", tmp_path / "int8.tflite"
-        exporter.adopt(str(source), str(adopted), emit=None)
+        adoption.adopt_tflite(str(source), str(adopted), None, emit=None)
         exporter.quantize(str(adopted), str(target), "int8", str(held), (-1.0, 1.0), io, emit=lambda event: None)
         return checked(target, held, adopted, at_least=20.0)
 
@@ -251,11 +252,12 @@ def test_an_op_left_in_float_in_an_int8_file_is_named(quantized, tmp_path):
 
 
 def test_an_onnx_int8_file_is_told_how_its_ends_are_quantized(tmp_path):
+    from edgecls.exporters import adoption
     from edgecls.exporters import onnx as exporter
 
     source = tiny.save_onnx(tmp_path / "net.onnx", input_shape=(1, 3, 1, 1))
     adopted, target, held = tmp_path / "float.onnx", tmp_path / "int8.onnx", pictures(tmp_path, (3, 1, 1))
-    exporter.adopt(str(source), str(adopted), emit=None)
+    adoption.adopt_onnx(str(source), str(adopted), None, emit=None)
     ends = exporter.quantize(
         str(adopted), str(target), "int8", str(held), (-1.0, 1.0), "uint8", emit=lambda event: None
     )

@@ -40,7 +40,7 @@ def adopt_tflite(source: str, target: str, input_size: int | None, emit) -> dict
     _check_tflite(name, model, graph)
     image, logits = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     given = [int(size) for size in (image.shape if image.shapeSignature is None else image.shapeSignature)]
-    shape, notes = _closed(name, given, input_size)
+    shape, layout, notes = _closed(name, given, input_size)
     if given[1:] != shape[1:]:
         _resize(source, name, graph, shape)
     seen = {INPUT, OUTPUT}
@@ -53,9 +53,11 @@ def adopt_tflite(source: str, target: str, input_size: int | None, emit) -> dict
     last = int(graph.outputs[0])
     while last in writers and (kind := _kind(model, writers[last])) in _VIEWS:
         last = int(writers[last].inputs[0])
+    answers = [int(size) for size in logits.shape]
+    facts = _facts(name, shape, layout, answers, kind if last in writers else "", notes)
     flatbuffer.sign(model)
     flatbuffer.write(model, Path(target))
-    return _facts(name, shape, [int(size) for size in logits.shape], notes, kind if last in writers else "")
+    return facts
 
 
 def _check_tflite(name, model, graph):
@@ -115,7 +117,7 @@ def adopt_onnx(source: str, target: str, input_size: int | None, emit) -> dict[s
     _check_onnx(name, graph, inputs)
     (image,), (logits,) = inputs, graph.output
     dims = image.type.tensor_type.shape.dim
-    shape, notes = _closed(name, [dim.dim_value or dim.dim_param or "?" for dim in dims], input_size)
+    shape, layout, notes = _closed(name, [dim.dim_value or dim.dim_param or "?" for dim in dims], input_size)
     for dim, size in zip(dims, shape, strict=True):
         dim.dim_value = size
     del graph.value_info[:]  # for the sizes it had
@@ -126,7 +128,8 @@ def adopt_onnx(source: str, target: str, input_size: int | None, emit) -> dict[s
     except Exception as error:  # theirs are children of Exception, or RuntimeError
         raise UsageError(f"{name} cannot be taken with pictures of {_shown(shape)}: {_first_line(error)}") from error
     out = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
-    facts = _facts(name, shape, [1 if batch == 0 else batch for batch in out[:1]] + out[1:], notes, _last_kind(graph))
+    out[:1] = [batch or 1 for batch in out[:1]]
+    facts = _facts(name, shape, layout, out, _last_kind(graph), notes)
     names = {name: f"{name}/inner" for name in (INPUT, OUTPUT)} | {image.name: INPUT, logits.name: OUTPUT}
     rename(model.graph, names)
     for tensor in model.graph.initializer:
@@ -168,16 +171,18 @@ def _check_type(name, kind):
         raise UsageError(f"{name} takes {kind} pictures, expected float32")
 
 
-def _closed(name: str, shape: Sequence[int | str], input_size: int | None) -> tuple[list[int], list[str]]:
-    """The shape of a picture without open sizes, which are words, 0 or negative; and notes on what they became.
+def _closed(name: str, shape: Sequence[int | str], input_size: int | None) -> tuple[list[int], str, list[str]]:
+    """(shape of a picture, layout, notes): open sizes, which are words, 0 or negative, are closed.
 
     Raises UsageError for the shape of anything but one square picture.
     """
     sizes = [size if isinstance(size, int) and size > 0 else None for size in shape]
-    if len(sizes) != 4 or not {sizes[1], sizes[3]} & {1, 3}:
+    layouts = {"NHWC": slice(1, 3), "NCHW": slice(2, 4)}
+    possible = [one for one in layouts if len(sizes) == 4 and sizes[one.index("C")] in (1, 3)]
+    if not possible:
         raise UsageError(f"{name} takes input of shape {_shown(shape)}, expected a picture of 1 or 3 channels")
-    rows = slice(1, 3) if sizes[3] in (1, 3) else slice(2, 4)
-    notes = []
+    layout = next((one for one in possible if len(set(sizes[layouts[one]])) == 1), possible[0])
+    rows, notes = layouts[layout], []
     if sizes[0] not in (1, None):
         raise UsageError(f"{name} takes {sizes[0]} pictures at once, expected 1 or any number")
     if sizes[0] is None:
@@ -186,14 +191,13 @@ def _closed(name: str, shape: Sequence[int | str], input_size: int | None) -> tu
     if None in sizes[rows]:
         notes.append(f"{name} takes pictures of any size; the files made of it take {length}x{length}")
     sizes[0], sizes[rows] = 1, [length, length]
-    return sizes, notes
+    return sizes, layout, notes
 
 
-def _facts(name, image, logits, notes, last) -> dict[str, Any]:
+def _facts(name, image, layout, logits, last, notes) -> dict[str, Any]:
     """What is known of a file from the shapes of its two ends, as `making.make` has it. Raises UsageError."""
     if not logits or max(logits) != math.prod(logits) or max(logits) < 1:
         raise UsageError(f"{name} gives output of shape {_shown(logits)}, expected (1, classes)")
-    layout = "NHWC" if image[3] in (1, 3) else "NCHW"
     return {
         "classes": max(logits),
         "input_size": (image[2], image[2]),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef, NodeDef
 
 INPUT, OUTPUT = "image", "logits"
+#: Ops that read variables, and how many of their inputs are variables.
+_OF_VARIABLES = {"ReadVariableOp": 1, "ResourceGather": 1}
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,11 @@ class Frozen:
     output_shape: tuple[int, ...]
 
 
-def freeze(model: keras.Model) -> tuple[Frozen, Callable[[np.ndarray], np.ndarray]]:
+def freeze(model: keras.Model, name: str = "the model") -> tuple[Frozen, Callable[[np.ndarray], np.ndarray]]:
     """The inference graph of `model` for one picture, no variable left in it, and the model itself
     as a function from one picture (1, height, width, channels) to its logits (1, classes).
 
-    Raises UsageError for a model that is not the same function each time.
+    name: what errors call it. Raises UsageError for a model that is not the same function each time.
     """
     import tensorflow as tf
 
@@ -64,12 +66,16 @@ def freeze(model: keras.Model) -> tuple[Frozen, Callable[[np.ndarray], np.ndarra
     for node in _reached(nodes):
         if "Random" in node.op:
             raise UsageError(
-                "the model draws random numbers when it answers, as a SavedModel with augmentation does; "
+                f"{name} draws random numbers when it answers, as a SavedModel with augmentation does; "
                 "give its .keras file, or build it with augmentation and dropout for training alone"
             )
         if node.op == "ReadVariableOp":
             weights[node.name] = captured[_source(nodes, node.input[0])].numpy()
             _add_placeholder(frozen, node.name, weights[node.name])
+        elif node.op == "ResourceGather":
+            table = weights[f"{node.name}/table"] = captured[_source(nodes, node.input[0])].numpy()
+            _add_placeholder(frozen, f"{node.name}/table", table)
+            _add_gather(frozen, node)
         else:
             frozen.node.add().CopyFrom(node)
     return Frozen(frozen, weights, shape, output_shape), run
@@ -95,8 +101,8 @@ def _reached(nodes) -> list[NodeDef]:
         found.add(name)
         node = nodes[name]
         node.input[:] = [source for source in node.input if not source.startswith("^")]
-        if node.op != "ReadVariableOp":
-            todo += [source.partition(":")[0] for source in node.input]
+        inputs = node.input[_OF_VARIABLES.get(node.op, 0) :]
+        todo += [source.partition(":")[0] for source in inputs]
     return [node for name, node in nodes.items() if name in found]
 
 
@@ -126,6 +132,20 @@ def _source(nodes, tensor) -> str:
     """The name of the node that `tensor` comes from, Identity nodes skipped."""
     name = tensor.partition(":")[0]
     return _source(nodes, nodes[name].input[0]) if nodes[name].op == "Identity" else name
+
+
+def _add_gather(graph, node):
+    """GatherV2 along the first axis, in place of a ResourceGather whose table is beside it."""
+    import tensorflow as tf
+
+    axis = graph.node.add(name=f"{node.name}/axis", op="Const")
+    axis.attr["dtype"].type = tf.int32.as_datatype_enum
+    axis.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(0, tf.int32))
+    gather = graph.node.add(name=node.name, op="GatherV2", input=[f"{node.name}/table", node.input[1], axis.name])
+    gather.attr["Tparams"].type = node.attr["dtype"].type
+    gather.attr["Tindices"].CopyFrom(node.attr["Tindices"])
+    gather.attr["Taxis"].type = tf.int32.as_datatype_enum
+    gather.attr["batch_dims"].CopyFrom(node.attr["batch_dims"])
 
 
 def _add_placeholder(graph, name, value):

@@ -53,7 +53,7 @@ def make(
     net, notes = (builder.build(**row), []) if row else keras_file.load(**file)
     _, size, _, channels = net.input_shape
     emit({"stage": "freeze"})
-    graph, run = frozen.freeze(net)
+    graph, run = frozen.freeze(net, "the model" if row else Path(file["path"]).name)
     last_op = frozen.last_op(graph)
     emit({"stage": "convert"})
     if onnx:

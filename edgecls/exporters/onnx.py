@@ -6,18 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecls.errors import BadFile, UsageError, WorkFailed
+from edgecls.errors import WorkFailed
 from edgecls.exporters import equalisation, ranges
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
-from edgecls.exporters.source import graph_facts
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
 OPSET = 17
-#: The first that has scales per channel.
-_PER_CHANNEL_OPSET = 13
-_QUANTIZED_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
 
 
 def convert(frozen: Frozen, skeleton: Path, kernels: Path) -> None:
@@ -39,6 +35,9 @@ def convert(frozen: Frozen, skeleton: Path, kernels: Path) -> None:
         output_names=[f"{OUTPUT}:0"],
         opset=OPSET,
     )
+    unknown = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+    if unknown:
+        raise WorkFailed(f"ONNX has no op for TensorFlow's {', '.join(unknown)}; replace it in the model")
     onnx.save(proto, skeleton)
     # Keras hands out arrays that may be views; the file format wants them contiguous.
     save_file({name: np.ascontiguousarray(value) for name, value in values.items()}, kernels)
@@ -62,67 +61,6 @@ def join(skeleton: Path, kernels: Path, target: Path) -> None:
     onnx.save(proto, raw)
     simplify(raw, target)
     raw.unlink()
-
-
-def adopt(source: str, target: str, emit) -> dict:
-    """Child process: write a float .onnx of the user's as one of ours: batch 1, names, simplified.
-
-    Returns the model's facts, as `making.make` has them. Raises BadFile, UsageError for one that is
-    not a float classifier.
-    """
-    import onnx
-
-    name = Path(source).name
-    try:
-        model = onnx.load(source)
-        onnx.checker.check_model(model)
-    except Exception as error:  # whatever protobuf or the checker says of a damaged file
-        reason = str(error).strip().split("\n")[0]
-        raise BadFile(f"{name} is not a valid .onnx file: {reason}") from error
-    facts = _facts(model, name)
-    if any(entry.domain == "" and entry.version < _PER_CHANNEL_OPSET for entry in model.opset_import):
-        model = onnx.version_converter.convert_version(model, OPSET)
-    rename(model.graph, {model.graph.output[0].name: OUTPUT, _inputs(model)[0].name: INPUT})
-    raw = Path(target).with_suffix(".raw.onnx")
-    onnx.save(model, raw)
-    try:
-        simplify(raw, Path(target))
-    except Exception as error:  # each of ONNX Runtime's is a child of Exception and of nothing else
-        reason = str(error).strip().split("\n")[0].replace(str(raw), name)
-        raise WorkFailed(f"ONNX Runtime refuses {name}: {reason}") from error
-    raw.unlink()
-    return facts
-
-
-def _inputs(model):
-    """Inputs proper; older files list their weights among them."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in weights]
-
-
-def _facts(model, name):
-    """Sets the batch of the picture to 1."""
-    import onnx
-
-    ops = {node.op_type for node in model.graph.node}
-    types = {tensor.data_type for tensor in model.graph.initializer}
-    if ops & _QUANTIZED_OPS or types & {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}:
-        raise UsageError(f"{name} is quantized already; give the float32 model it was made from")
-    inputs, outputs = _inputs(model), model.graph.output
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise UsageError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier has one of each")
-    tensor = inputs[0].type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        raise UsageError(f"{name} does not take float32 pictures")
-    dims = tensor.shape.dim
-    if dims and not dims[0].dim_value:
-        dims[0].dim_value = 1
-    image = [dim.dim_value or dim.dim_param or "?" for dim in dims]
-    del model.graph.value_info[:]  # for the batch it had
-    inferred = onnx.shape_inference.infer_shapes(model)
-    logits = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
-    logits[:1] = [batch or 1 for batch in logits[:1]]
-    return graph_facts(name, image, logits)
 
 
 def quantize(

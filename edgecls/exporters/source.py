@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,31 +205,6 @@ def _row(spec, weights, classes, input_size, seed):
         input_size=size,
         seed=seed,
     )
-
-
-def graph_facts(name: str, image: Sequence[int | str], logits: Sequence[int]) -> dict[str, Any]:
-    """What is known of the file `name` from the shapes of its two ends, as `making.make` has it.
-
-    An open dimension is a word, 0 or a negative number.
-    Raises UsageError where the ends are not one square picture and one value for each class.
-    """
-    whole = len(image) == 4 and image[0] == 1
-    layouts = {"NHWC": image[1:], "NCHW": [*image[2:], image[1]]} if whole else {}
-    found = [
-        (layout, size, channels)
-        for layout, (size, width, channels) in layouts.items()
-        if isinstance(size, int) and size == width > 0 and channels in (1, 3)
-    ]
-    if not found:
-        raise UsageError(f"{name} takes input of shape {_shown(image)}, expected one square picture of 1 or 3 channels")
-    if not logits or max(logits) != math.prod(logits) or max(logits) < 1:
-        raise UsageError(f"{name} gives output of shape {_shown(logits)}, expected (1, classes)")
-    layout, size, channels = found[0]
-    return {"classes": max(logits), "input_size": (size, size), "channels": channels, "layout": layout}
-
-
-def _shown(shape):
-    return f"({', '.join(map(str, shape))})"
 
 
 def _digest(path: Path) -> str:

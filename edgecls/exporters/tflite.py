@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgecls.errors import BadFile, UsageError, WorkFailed
+from edgecls.errors import WorkFailed
 from edgecls.exporters import equalisation, flatbuffer, ranges
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
-from edgecls.exporters.source import graph_facts
 from edgecls.graph import read
 
 
@@ -180,43 +179,3 @@ def _weights_of_biased_channels(source, activations, levels):
 
 #: Ops with a bias, and the axis of their kernel along which channels lie.
 _BIASED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
-
-
-def adopt(source: str, target: str, emit) -> dict:
-    """Child process: write a float .tflite of the user's as one of ours, names and signature added.
-
-    Returns the model's facts, as `making.make` has them. Raises BadFile, UsageError for one that is
-    not a float classifier.
-    """
-    name = Path(source).name
-    try:
-        model = flatbuffer.unpack(Path(source).read_bytes())
-    except Exception as error:  # damaged flatbuffers make their reader raise anything
-        raise BadFile(f"{name} is not a .tflite file") from error
-    facts = _facts(model, name)
-    for tensor in model.subgraphs[0].tensors:
-        tensor.shapeSignature = None  # an open batch is 1 from here on
-    flatbuffer.sign(model)
-    flatbuffer.write(model, Path(target))
-    return facts
-
-
-def _facts(model, name):
-    graph = model.subgraphs[0]
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        ends = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        raise UsageError(f"{name} has {ends}; a classifier has one of each")
-    custom = sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
-    if custom:
-        raise UsageError(f"{name} needs custom ops that phones have not: {', '.join(custom)}")
-    if {tensor.type for tensor in graph.tensors} & _narrow_types():
-        raise UsageError(f"{name} is quantized already; give the float32 model it was made from")
-    source, sink = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    _, *sizes = source.shape if source.shapeSignature is None else source.shapeSignature
-    return graph_facts(name, [int(source.shape[0]), *map(int, sizes)], [int(size) for size in sink.shape])
-
-
-def _narrow_types():
-    from ai_edge_litert.schema_py_generated import TensorType
-
-    return {TensorType.FLOAT16, TensorType.INT16, TensorType.INT8, TensorType.UINT8, TensorType.INT4}
