@@ -15,6 +15,7 @@ _VERBS = {
     "export": "edgecls.verbs.export",
     "finetune": "edgecls.verbs.finetune",
     "profile": "edgecls.verbs.profile",
+    "verify": "edgecls.verbs.verify",
 }
 
 __version__ = "0.1.0"

@@ -25,6 +25,7 @@ _COMMANDS = {
     "finetune": ("finetune", "Train an architecture on your own pictures."),
     "export": ("export", "Make .tflite and .onnx files."),
     "profile": ("profile", "Measure time and memory of models."),
+    "verify": ("verify", "Compare files with the models they were made from."),
     "list": ("list_", "List the architectures, or their families."),
     "show": ("show", "Show one architecture."),
     "weights": ("weights", "List and download published weights."),

@@ -55,18 +55,35 @@ def _cost(path: Path) -> tuple[Graph, cost.Cost]:
         raise WorkFailed(str(error).replace(str(path), path.name)) from error
 
 
-def _compare(file, graph, counted, right, probabilities, on_picture):
+def answers(
+    file: dict[str, Any], pictures: np.ndarray, on_picture: Callable[[str, int, int], None]
+) -> tuple[np.ndarray, bool]:
+    """(what a file says to pictures, as `check` takes both, whether it is a softmax)."""
+    session, inputs, ends = _open(file, pictures)
+    path = Path(file["path"])
+    found = logits(session, _told(path.name, inputs, on_picture), ends=ends)
+    return found, gives_probabilities(read(path))
+
+
+def _open(file, pictures):
+    """(session, the pictures as its inputs, how its ends are quantized)."""
     session = runtimes.open(file["path"])
-    ends = {name: TensorInfo(**end) for name, end in file["ends"].items()}
+    record = file["preprocess"] and Preprocess.from_json(file["preprocess"]).fit(*pictures.shape[2:])
+    inputs = oriented(images.inputs(pictures, record)[:, None], session.inputs[0].shape)
+    return session, inputs, {name: TensorInfo(**end) for name, end in file["ends"].items()}
+
+
+def _told(name, inputs, on_picture):
+    for done, picture in enumerate(inputs, 1):
+        yield picture
+        on_picture(name, done, len(inputs))
+
+
+def _compare(file, graph, counted, right, probabilities, on_picture):
+    session, inputs, ends = _open(file, right.pictures)
     (source,), (sink,) = session.inputs, session.outputs
-    inputs = oriented(as_inputs(right.pictures, file["preprocess"]), source.shape)
-
-    def told():
-        for done, picture in enumerate(inputs, 1):
-            yield picture
-            on_picture(graph.path.name, done, len(inputs))
-
-    wanted, found = right.logits, logits(session, told(), ends=ends)
+    found = logits(session, _told(graph.path.name, inputs, on_picture), ends=ends)
+    wanted = right.logits
     soft = gives_probabilities(graph)
     if probabilities is not None and probabilities != soft:
         wanted, found = (wanted, softmax(found)) if probabilities else (softmax(wanted), found)
@@ -93,9 +110,3 @@ def gives_probabilities(graph: Graph) -> bool:
     """Whether the last op that computes is a softmax."""
     last = set(exits(graph))
     return any(op.kind in _SOFTMAX and op.outputs[0].name in last for op in graph.ops)
-
-
-def as_inputs(pictures: np.ndarray, preprocess: dict[str, Any] | None) -> np.ndarray:
-    """Pictures of a reference as inputs (count, 1, height, width, channels). preprocess: as JSON."""
-    record = preprocess and Preprocess.from_json(preprocess).fit(*pictures.shape[2:])
-    return images.inputs(pictures, record)[:, None]

@@ -31,7 +31,7 @@ def logits(
 
 def oriented(pictures: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Pictures (..., height, width, channels) in the order of axes of a graph's input `shape`."""
-    return pictures if pictures.shape[-len(shape) :] == shape else np.moveaxis(pictures, -1, -3)
+    return pictures if pictures.shape[-len(shape) :] == tuple(shape) else np.moveaxis(pictures, -1, -3)
 
 
 def quantized(value: np.ndarray, tensor: TensorInfo) -> np.ndarray:
