@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "edgecls"
 
 #: Rooms, by a module's or a folder's name. Everyone may import these; they import only each other.
-SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthetic", "dataset", "reference", "text", "fetch")
+SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthetic", "dataset", "labels", "reference", "text", "fetch")
 
 #: The two halves. A room imports itself and those before it, never the other half: they meet at the artifact.
 WEIGHTS = ("mapped", "plain_pickle", "torch_file", "safetensors_file", "h5_file", "keras_names", "weights")
