@@ -76,7 +76,7 @@ def test_a_file_of_other_macs_than_the_row_is_not_ok(files):
 
 
 def test_a_failure_is_that_of_its_own_cell(files, monkeypatch, tmp_path):
-    def export(name, *, formats, precisions, out):
+    def export(name, *, formats, precisions, weights, out):
         if "onnx" in formats and "int8" in precisions:
             raise WorkFailed("no such luck")
         return [files[format, precision] for format in formats for precision in precisions]

@@ -9,7 +9,10 @@ import pytest
 
 from test_layering import FRAMEWORKS
 
-COMMANDS = [["--help"], ["list"], ["list", "--json"], ["list", "--families"], ["export", "--help"], ["profile", "--help"]]
+COMMANDS = [
+    *(["--help"], ["list"], ["list", "--json"], ["list", "--families"], ["weights", "list"]),
+    *(["export", "--help"], ["profile", "--help"]),
+]
 EDGECLS = Path(sys.executable).parent / "edgecls"
 
 

@@ -82,7 +82,8 @@ def exports(monkeypatch):
     class Exports(list):
         failing = {}
 
-        def __call__(self, names, *, formats, precisions, out):
+        def __call__(self, names, *, formats, precisions, weights, out):
+            assert weights == "random"
             self.append((list(names), list(formats), list(precisions)))
             for name in names:
                 if name in self.failing:

@@ -56,6 +56,7 @@ def download(url: str, partial: Path, on_bytes: Callable[[int, int | None], None
     import requests
 
     retried = (_Again, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    refused = (requests.exceptions.SSLError, requests.exceptions.ProxyError)
     with requests.Session() as session:
         session.max_redirects = 10
         session.headers.update({"User-Agent": f"edgecls/{__version__}", "Accept-Encoding": "identity"})
@@ -65,8 +66,8 @@ def download(url: str, partial: Path, on_bytes: Callable[[int, int | None], None
             try:
                 return _try(session, url, partial, on_bytes)
             except (_Again, requests.RequestException) as error:
-                final = not isinstance(error, retried) or isinstance(error, requests.exceptions.SSLError)
-                if final or number == _TRIES - 1:
+                final = number == _TRIES - 1 or not isinstance(error, retried) or isinstance(error, refused)
+                if final:
                     if isinstance(error, (requests.ConnectionError, requests.Timeout)):
                         _silent[urlsplit(url).netloc] = time.monotonic(), _why(error)
                     raise _failed(url, _why(error)) from error
