@@ -17,6 +17,9 @@ from ai_edge_litert import schema_py_generated as schema
 SIGNATURE = "serving_default"
 INPUT, OUTPUT = "image", "logits"
 
+#: Ends the names of tensors that `limit_channels` adds.
+RELU = b"/relu"
+
 #: The schema asks for it: runtimes read weights where they lie in the mapped file.
 _ALIGNMENT = 16
 
@@ -31,6 +34,9 @@ _DEVIATION = (
 
 #: First versions of QUANTIZE and DEQUANTIZE that know int8, and int16.
 _QUANTIZE_VERSION = {schema.TensorType.INT8: 2, schema.TensorType.INT16: 3}
+#: The same of MINIMUM.
+_MINIMUM_VERSION = {schema.TensorType.INT8: 2, schema.TensorType.INT16: 3}
+_INTEGERS = {schema.TensorType.INT8: np.int8, schema.TensorType.INT16: np.int16}
 
 
 class _AlignedBuffer(schema.BufferT):
@@ -152,17 +158,21 @@ def _add_end(graph, inner: int, dtype: str) -> int:
 
 
 def _operator(model, builtin: int, sources: list[int], sink: int, version: int):
-    wanted = builtin, version
-    code = next((k for k, c in enumerate(model.operatorCodes) if (c.builtinCode, c.version) == wanted), None)
-    if code is None:
-        entry = schema.OperatorCodeT()
-        entry.builtinCode = entry.deprecatedBuiltinCode = builtin
-        entry.version = version
-        model.operatorCodes.append(entry)
-        code = len(model.operatorCodes) - 1
     operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = code, sources, [sink]
+    operator.opcodeIndex = _code(model, builtin, version)
+    operator.inputs, operator.outputs = sources, [sink]
     return operator
+
+
+def _code(model, builtin: int, version: int) -> int:
+    for number, known in enumerate(model.operatorCodes):
+        if (known.builtinCode, known.version) == (builtin, version):
+            return number
+    entry = schema.OperatorCodeT()
+    entry.builtinCode = entry.deprecatedBuiltinCode = builtin
+    entry.version = version
+    model.operatorCodes.append(entry)
+    return len(model.operatorCodes) - 1
 
 
 def set_weights(model: schema.ModelT, operator: int, position: int, value: np.ndarray) -> None:
@@ -174,7 +184,7 @@ def set_weights(model: schema.ModelT, operator: int, position: int, value: np.nd
         inputs[position] = len(graph.tensors) - 1
         graph.tensors[-1].name += b"/%d" % operator
     tensor = graph.tensors[inputs[position]]
-    tensor.buffer = _add_buffer(model, value)
+    tensor.buffer = _add_buffer(model, value.astype(np.float32))
 
 
 def limit_channels(model: schema.ModelT, limits: Mapping[int, np.ndarray]) -> None:
@@ -187,9 +197,9 @@ def limit_channels(model: schema.ModelT, limits: Mapping[int, np.ndarray]) -> No
         operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
         (sink,) = operator.outputs
         inner, ends = copy.copy(graph.tensors[sink]), schema.TensorT()
-        inner.name += b"/relu"
+        inner.name += RELU
         ends.name, ends.type, ends.shape = graph.tensors[sink].name + b"/limit", schema.TensorType.FLOAT32, limit.shape
-        ends.buffer = _add_buffer(model, limit)
+        ends.buffer = _add_buffer(model, limit.astype(np.float32))
         graph.tensors += [inner, ends]
         operator.outputs = [len(graph.tensors) - 2]
         minimum = _operator(model, _BUILTIN.MINIMUM, [*operator.outputs, len(graph.tensors) - 1], sink, 1)
@@ -201,9 +211,33 @@ def limit_channels(model: schema.ModelT, limits: Mapping[int, np.ndarray]) -> No
     ]
 
 
+def limit_integers(model: schema.ModelT) -> None:
+    """Let every MINIMUM that `limit_channels` made work on integers: the quantizer leaves it in float,
+    with a DEQUANTIZE before and a QUANTIZE behind it, which have the same scale."""
+    graph = model.subgraphs[0]
+    writers = {operator.outputs[0]: operator for operator in graph.operators}
+    readers = {operator.inputs[0]: operator for operator in graph.operators}
+    gone = []
+    for minimum in graph.operators:
+        if model.operatorCodes[minimum.opcodeIndex].builtinCode != _BUILTIN.MINIMUM:
+            continue
+        enter, leave = writers[minimum.inputs[0]], readers[minimum.outputs[0]]
+        ends, inner = graph.tensors[minimum.inputs[1]], graph.tensors[enter.inputs[0]]
+        kind = _INTEGERS[inner.type]
+        limits = np.frombuffer(model.buffers[ends.buffer].data, np.float32)
+        (scale,), (zero,) = inner.quantization.scale, inner.quantization.zeroPoint
+        steps = np.clip(np.rint(limits / scale) + zero, np.iinfo(kind).min, np.iinfo(kind).max)
+        ends.type, ends.quantization = inner.type, inner.quantization
+        ends.buffer = _add_buffer(model, steps.astype(kind))
+        minimum.inputs, minimum.outputs = [enter.inputs[0], minimum.inputs[1]], leave.outputs
+        minimum.opcodeIndex = _code(model, _BUILTIN.MINIMUM, _MINIMUM_VERSION[inner.type])
+        gone += [enter, leave]
+    graph.operators = [operator for operator in graph.operators if not any(operator is one for one in gone)]
+
+
 def _add_buffer(model, value) -> int:
     buffer = _AlignedBuffer()
-    buffer.data = np.frombuffer(np.ascontiguousarray(value, np.float32).tobytes(), np.uint8)
+    buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
     model.buffers.append(buffer)
     return len(model.buffers) - 1
 

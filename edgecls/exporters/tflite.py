@@ -72,6 +72,7 @@ def quantize(
             source, words = _equalised(source, target, pictures)
             notes.append(words)
         model = flatbuffer.unpack(_static(source, precision, pictures, input_range, method, per_tensor, emit))
+        flatbuffer.limit_integers(model)
         flatbuffer.set_io(model, io)
     else:
         plan = {"fp16": _FLOAT16, "int8-weights": recipe.weight_only_wi8_afp32(), "dynamic": _dynamic()}[precision]
@@ -139,6 +140,10 @@ def _static(source, precision, pictures, input_range, method, per_tensor, emit) 
     found = ranges.find(source, pictures, method, levels, emit)
     if input_range is not None:
         found[flatbuffer.INPUT] = input_range
+    for name in found:  # what has a limit for each channel: one scale before and behind it
+        limited = f"{name}{flatbuffer.RELU.decode()}"
+        if limited in found:
+            found[limited] = found[name]
     shapes = flatbuffer.shapes(graph)
     # As many axes as the tensor: a concatenation with a constant fails without.
     statistics = {

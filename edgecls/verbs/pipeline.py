@@ -281,7 +281,7 @@ class _Pipeline:
                     "io": self.job.io_of(recipe),
                     "method": self.job.plan.method,
                     "per_tensor": self.job.per_tensor,
-                    "tolerance": dataclasses.asdict(recipe.tolerance),
+                    "tolerance": dataclasses.asdict(recipe.tolerance_of(per_tensor=self.job.per_tensor)),
                 }
                 for recipe, path in paths.items()
             ],
