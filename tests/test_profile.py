@@ -19,7 +19,7 @@ QUICK = {"runs": 3, "min_seconds": 0.0, "warmup": 0}
 PARAMS, MACS = 6, 96
 
 
-def publish(path, name, *, trained=False, passed=True, params=PARAMS, macs=MACS):
+def publish(path, name, *, trained=False, tag=None, passed=True, params=PARAMS, macs=MACS):
     """A tiny file at `path` with a manifest that says it is the architecture `name`."""
     format, precision = path.suffix[1:], path.stem.rpartition("-")[2]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def publish(path, name, *, trained=False, passed=True, params=PARAMS, macs=MACS)
             macs=macs,
             tier="light",
         ),
-        weights=WeightsInfo(source="random", trained=trained, seed=0),
+        weights=WeightsInfo(source="my.h5" if trained else "random", trained=trained, tag=tag),
         input=size,
         output=size,
         layout="NHWC",
@@ -83,7 +83,7 @@ def exports(monkeypatch):
         failing = {}
 
         def __call__(self, names, *, formats, precisions, weights, out):
-            assert weights == "random"
+            self.weights.append(weights)
             self.append((list(names), list(formats), list(precisions)))
             for name in names:
                 if name in self.failing:
@@ -93,6 +93,7 @@ def exports(monkeypatch):
                         publish(out / name / f"{name}-{precision}.{format}", name)
 
     calls = Exports()
+    calls.weights = []
     module = type(edgecls)("edgecls.verbs.export")
     module.export = calls
     monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
@@ -148,8 +149,16 @@ def test_only_what_is_missing_is_exported(tmp_path, exports, measured):
     damaged.path.write_bytes(b"")
     profiles = verb.profile("vgg16", artifacts=tmp_path, **QUICK)
     assert exports == [(["vgg16"], ["tflite"], ["int8"]), (["vgg16"], ["onnx"], ["fp32", "int8"])]
+    assert exports.weights == ["my.h5"] * 2
     assert [p.subject.untrained for p in profiles] == [False, True, True, True]
     assert artifact.load(trained.path).manifest == trained.manifest
+
+
+@pytest.mark.parametrize(("tag", "expected"), [(None, "my.h5"), ("digits", "imagenet:digits")])
+def test_what_is_missing_is_made_of_the_weights_of_what_is_there(tmp_path, exports, measured, tag, expected):
+    publish(tmp_path / "vgg16" / "vgg16-fp32.tflite", "vgg16", trained=True, tag=tag)
+    verb.profile(["vgg16", "lenet5"], artifacts=tmp_path, precisions=["fp32"], **QUICK)
+    assert exports.weights == [expected, "random"]
 
 
 def test_a_failed_export_is_a_failed_row_and_the_others_go_on(tmp_path, exports, measured):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecls import __version__, artifact, profiling, registry
+from edgecls import __version__, artifact, pretrained, profiling, registry
 from edgecls import runtimes as runtime_table
 from edgecls.errors import BadFile, UnknownName, UsageError, WorkFailed
 from edgecls.exporters.recipe import PRECISIONS
@@ -184,15 +184,25 @@ def _exported(
         from edgecls.verbs.export import export
 
         try:
-            # Time and memory are the same, and nothing needs downloading.
-            export([name], formats=formats, precisions=missing, weights="random", out=folder)
-        except WorkFailed as error:
+            export([name], formats=formats, precisions=missing, weights=_weights(found.values()), out=folder)
+        except (WorkFailed, BadFile) as error:
             reason = str(error)
             on_note(f"export of {name} failed: {error}")
     return [
         found[key] or _artifact(path) or _unmade(name, path, *key, reason or "the export did not make it")
         for key, path in paths.items()
     ]
+
+
+def _weights(found: Iterable[_Case | None]) -> str:
+    """What missing files are made of: what their neighbours are, else random weights.
+
+    Time and memory are the same with random ones, and nothing needs downloading.
+    """
+    for case in filter(None, found):
+        info = artifact.read_manifest(artifact.manifest_path(case.path)).weights
+        return f"{pretrained.IMAGENET}:{info.tag}" if info.tag else info.source
+    return pretrained.RANDOM
 
 
 def _artifact(path: Path) -> _Case | None:
