@@ -215,7 +215,7 @@ def test_an_array_calibrates_without_preprocessing(saved, tmp_path):
 
 
 def test_weights_from_a_file_make_a_row_trained(tmp_path):
-    model = builder.build("lenet5", seed=3)
+    model = builder.build("lenet5", weights="random", seed=3)
     model.save(tmp_path / "digits.keras")
     made = export("lenet5", tmp_path, weights=tmp_path / "digits.keras")
     for one in made.values():

@@ -151,7 +151,7 @@ def mobilenet(tmp_path_factory):
     """(Keras model, folder) of MobileNet v2's two float files, as edgecls exports them."""
     from edgecls.exporters import frozen, onnx, tflite
 
-    path, model = tmp_path_factory.mktemp("mobilenet_v2"), builder.build("mobilenet_v2")
+    path, model = tmp_path_factory.mktemp("mobilenet_v2"), builder.build("mobilenet_v2", weights="random")
     graph, _ = frozen.freeze(model)
     tflite.convert(graph, path / "net.tflite")
     onnx.convert(graph, path / "skeleton.onnx", path / "kernels")

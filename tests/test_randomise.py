@@ -22,7 +22,7 @@ SPEC = registry.get("mobilenet_v2")
 
 @pytest.fixture(scope="module")
 def mobilenet():
-    return builder.build(SPEC)
+    return builder.build(SPEC, weights="random")
 
 
 def digest(model):
@@ -84,7 +84,7 @@ def outside(stds, low=0.1, high=10.0):
 
 
 def test_another_process_draws_the_same_bytes(mobilenet):
-    code = "import test_randomise as t; print(t.digest(t.builder.build(t.SPEC)))"
+    code = "import test_randomise as t; print(t.digest(t.builder.build(t.SPEC, weights='random')))"
     command, folder = [sys.executable, "-c", code], Path(__file__).parent
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == digest(mobilenet)
@@ -128,7 +128,7 @@ def test_small_disturbances_stay_small(mobilenet):
 
 def test_without_offset_small_disturbances_grow(monkeypatch):
     monkeypatch.setattr(edgecls.randomise, "OFFSET", 0.0)
-    assert gain(builder.build(SPEC)) < -10
+    assert gain(builder.build(SPEC, weights="random")) < -10
 
 
 def test_statistics_are_exact_on_the_pictures_they_were_taken_from(monkeypatch):
