@@ -16,6 +16,7 @@ _VERBS = {
     "finetune": "edgecls.verbs.finetune",
     "profile": "edgecls.verbs.profile",
     "verify": "edgecls.verbs.verify",
+    "evaluate": "edgecls.verbs.evaluate",
 }
 
 __version__ = "0.1.0"

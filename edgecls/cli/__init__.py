@@ -26,6 +26,7 @@ _COMMANDS = {
     "export": ("export", "Make .tflite and .onnx files."),
     "profile": ("profile", "Measure time and memory of models."),
     "verify": ("verify", "Compare files with the models they were made from."),
+    "evaluate": ("evaluate", "Measure how often files are right on labelled pictures."),
     "list": ("list_", "List the architectures, or their families."),
     "show": ("show", "Show one architecture."),
     "weights": ("weights", "List and download published weights."),
