@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path, *, input_size: int | None = None, custom: Sequence[str] = ()
+    path: str | Path, *, input_size: int | None = None, custom: Sequence[str] = (), unsafe: bool = False
 ) -> tuple[keras.Model, list[str]]:
     """The classifier in a .keras or .h5 file or a SavedModel folder: (batch, height, width,
     channels) float32 to (batch, classes); and what a user must be told of it.
 
     input_size: of a model that takes pictures of any size. custom: "module:Name" of each class or
     function of the user's own in the file; the modules are imported, from the current folder first.
+    unsafe: code that is in the file, such as a Lambda layer's, may be run.
     Raises BadFile for a file that Keras cannot read safely, UsageError for a model of another shape
     and for `custom` that cannot be imported.
     """
@@ -39,8 +40,8 @@ def load(
         if path.is_dir():
             model = _saved_model(path, input_size, notes)
         else:
-            model = keras.saving.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
-            model = _in_float32(model, path.name, objects, notes)
+            model = keras.saving.load_model(path, custom_objects=objects, compile=False, safe_mode=not unsafe)
+            model = _in_float32(model, path.name, objects, unsafe, notes)
     except UsageError:
         raise
     except Exception as error:  # whatever a damaged or hostile file makes Keras raise
@@ -70,14 +71,14 @@ def _reason(error) -> str:
     """Keras's own words, or ours where what it advises is not what to do here."""
     text = str(error)
     if "safe_mode=False" in text:
-        return "code in it would be run, such as a Lambda layer's; replace that by a layer of Keras"
+        return "code in it would be run, such as a Lambda layer's; replace that, or trust the file with --unsafe"
     unknown = re.search(r"(?:Could not locate \w+|Unknown [\w ]+:|Could not interpret [\w ]+:) '?(?:\w+>)?(\w+)", text)
     if unknown:
         return f"{unknown[1]} is not Keras's own; say where it is with --custom MODULE:{unknown[1]}"
     return text.strip().split("\n")[0]
 
 
-def _in_float32(model, name, objects, notes):
+def _in_float32(model, name, objects, unsafe, notes):
     """The same model, computing in float32 where it was trained in mixed precision."""
     import keras
 
@@ -88,7 +89,8 @@ def _in_float32(model, name, objects, notes):
         for narrow in (*mixed, *(policy.removeprefix("mixed_") for policy in mixed)):
             config = config.replace(f'"{narrow}"', '"float32"')
         weights = model.get_weights()
-        model = keras.saving.deserialize_keras_object(json.loads(config), custom_objects=objects)
+        config = json.loads(config)
+        model = keras.saving.deserialize_keras_object(config, custom_objects=objects, safe_mode=not unsafe)
         model.set_weights(weights)
         notes.append(f"{name} was trained in {' and '.join(mixed)}; here it computes in float32")
     elif policies != {"float32"}:

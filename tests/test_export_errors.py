@@ -39,7 +39,9 @@ BAD = [
     (["lenet5", "--io", "uint8"], "--io uint8 is for int8 files; add --int8"),
     (["lenet5", "--int8", "--io", "uint16"], "tflite-int8 cannot have uint16 input and output; it can have uint8, int8, fl"),
     (["lenet5", "--int8", "--io", "int8"], "onnx-int8 cannot have int8 input and output; it can have float32, uint8"),
-    (["lenet5", "--preprocess", "tf"], "--preprocess is for model files; lenet5.paper has its own"),
+    (["lenet5", "--preprocess", "tf"], "--preprocess is for model files; lenet5 is an architecture"),
+    (["lenet5", "--custom", "mine:Layer"], "--custom is for model files; lenet5 is an architecture"),
+    (["lenet5", "--unsafe"], "--unsafe is for model files; lenet5 is an architecture"),
     (["lenet5", "--out", "text.txt"], "cannot write to 'text.txt/lenet5': Not a directory; choose another with --out"),
     (["lenet5", "--out", "text.txt/deep"], "cannot write to 'text.txt/deep/lenet5': Not a directory; choose another with"),
     (["lenet5", "--out", "taken"], "cannot write to 'taken/lenet5': Not a directory; choose another with --out"),
@@ -54,7 +56,14 @@ BAD = [
     (["net.tflite", "--format", "onnx"], "net.tflite can become tflite, not onnx"),
     (["net.tflite", "--classes", "5"], "--classes is for architectures; net.tflite has its own"),
     (["net.tflite", "--weights", "text.h5"], "--weights is for architectures; net.tflite has its own"),
+    (["net.tflite", "--input-size", "8"], "--input-size 8 is not to be had: net.tflite takes pictures of 1x1 alone"),
+    (["net.tflite", "--input-size", "0"], "--input-size must be at least 1, got 0"),
+    (["net.tflite", "--custom", "mine:Layer"], "--custom is for .keras and .h5 files; net.tflite is none"),
+    (["net.tflite", "--unsafe"], "--unsafe is for .keras and .h5 files; net.tflite is none"),
     (["net.tflite", "--preprocess", "pytorch"], "unknown preprocessing 'pytorch'; did you mean torch?"),
+    (["net.tflite", "--preprocess", "men=0"], "unknown key of --preprocess 'men'; did you mean mean?"),
+    (["net.tflite", "--preprocess", "mean=a"], "--preprocess mean=a is not enough; give mean and std, or a name such as"),
+    (["net.tflite", "--preprocess", "tf", "--preprocess", "std=0"], "--preprocess std=0: expected numbers of pixels 0..255"),
     (["net.tflite", "--preprocess", "like:mobilnet_v2"], "unknown architecture 'mobilnet_v2'; did you mean mobilenet_v2"),
     (["net.tflite", "--int8", "--calibration", "pictures"], "how do pictures become this model's input? say --preprocess tf,"),
     (["net.tflite", "--int8", "--calibration", "small.npy", "--preprocess", "tf"], "small.npy holds pictures of (8, 8, 1), the "),
@@ -204,7 +213,7 @@ def test_of_several_the_others_are_made(tmp_path, workplace):
 
 
 def test_an_unknown_precision_is_refused(tmp_path):
-    with pytest.raises(UnknownName, match="unknown precision 'int9'; did you mean int8?"):
+    with pytest.raises(UnknownName, match="unknown recipe 'int9'; did you mean int8?"):
         edgecls.export("lenet5", precisions=["int9"], out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

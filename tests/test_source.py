@@ -1,37 +1,24 @@
 """What `edgecls export` takes: architectures by name, model files by path, and nothing else."""
 
+import dataclasses
 import json
 import zipfile
 
 import pytest
+import tiny
 
-from edgecls import registry
+from edgecls import artifact, registry
 from edgecls.errors import BadFile, UnknownName, UsageError
 from edgecls.exporters import source
-from edgecls.exporters.recipe import FORMATS, IO_TYPES, PRECISIONS, RECIPES, recipe_for
+from edgecls.exporters.recipe import FORMATS, recipe_for
 from edgecls.spec import PREPROCESS
-
-
-def test_every_format_has_every_precision():
-    assert list(RECIPES) == [f"{format}-{precision}" for format in FORMATS for precision in PRECISIONS]
-    for name, recipe in RECIPES.items():
-        assert recipe_for(recipe.format, recipe.precision) is recipe
-        assert recipe.name == name
-        assert set(recipe.io) <= set(IO_TYPES) and recipe.summary
-        assert recipe.precision == "int8" or recipe.io == ("float32",)
-
-
-def test_tolerances_are_of_their_own_and_looser_for_fewer_bits():
-    for format in FORMATS:
-        fp32, fp16, int8 = (recipe_for(format, precision).min_sqnr_db for precision in PRECISIONS)
-        assert fp32 > fp16 > int8 > 0
 
 
 @pytest.mark.parametrize(
     ("format", "precision", "reason"),
     [
         ("coreml", "int8", "unknown format 'coreml'; valid are onnx, tflite"),
-        ("tflite", "int4", "unknown precision 'int4'; did you mean int8?"),
+        ("tflite", "int4", "unknown recipe 'int4'; did you mean int8?"),
     ],
 )
 def test_an_unknown_recipe_is_refused(format, precision, reason):
@@ -97,13 +84,14 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"graph")
     (tmp_path / "empty").mkdir()
-    save_keras(tmp_path / "net.keras", "Conv2D")
+    save_keras(tmp_path / "net.keras", ("Conv2D", {}))
     return tmp_path
 
 
-def save_keras(path, *kinds):
-    """The configuration of a model with layers of those classes, as .keras files have it."""
-    config = {"class_name": "Functional", "config": {"layers": [{"class_name": kind} for kind in kinds]}}
+def save_keras(path, *layers):
+    """The configuration of a model with those layers, (class, options) each, as .keras files have it."""
+    layers = [{"class_name": kind, "config": options} for kind, options in layers]
+    config = {"class_name": "Functional", "config": {"layers": layers}}
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps(config))
 
@@ -142,17 +130,42 @@ def test_what_is_in_a_saved_model_is_its_digest(files):
     assert len({first, second, source.resolve("saved").digest}) == 3
 
 
-def test_weights_beside_an_onnx_file_are_part_of_its_digest(files):
-    first = source.resolve("net.onnx").digest
-    (files / "net.onnx.data").write_bytes(b"weights")
-    assert source.resolve("net.onnx").digest != first
+def test_files_that_an_onnx_file_keeps_weights_in_are_part_of_its_digest(files):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tiny.save_onnx(files / "net.onnx"))
+    inside = source.resolve("net.onnx").digest
+    assert inside == artifact.sha256(files / "net.onnx")
+    onnx.save(model, "net.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    outside = source.resolve("net.onnx").digest
+    (files / "weights.bin").write_bytes(b"others")
+    assert len({inside, outside, source.resolve("net.onnx").digest}) == 3
 
 
-@pytest.mark.parametrize("kind", ["Rescaling", "Normalization"])
-def test_a_model_that_scales_pixels_takes_them_as_they_are(files, kind):
-    save_keras(files / "net.keras", "InputLayer", kind, "Conv2D")
-    assert source.resolve("net.keras").preprocess == PREPROCESS["none"]
-    assert source.resolve("net.keras", preprocess="tf").preprocess == PREPROCESS["tf"]
+RESCALING = ("Rescaling", {"scale": 1 / 127.5, "offset": -1.0})
+
+
+def test_a_model_that_scales_pixels_takes_them_as_they_are(files):
+    save_keras(files / "net.keras", ("InputLayer", {"dtype": "float32"}), RESCALING, ("Conv2D", {}))
+    found = source.resolve("net.keras")
+    assert found.preprocess == PREPROCESS["none"]
+    assert found.notes == ("net.keras scales pixels itself: it takes them as they are, 0..255; --preprocess says otherwise",)
+    found = source.resolve("net.keras", preprocess="tf")
+    assert (found.preprocess, found.notes) == (PREPROCESS["tf"], ())
+    found = source.resolve("net.keras", preprocess=["resize=224"])
+    assert found.preprocess == dataclasses.replace(PREPROCESS["none"], resize=224)
+
+
+def test_the_code_of_custom_classes_is_known_by_its_content(files):
+    (files / "my_layers.py").write_text("class One: pass")
+    (files / "package").mkdir()
+    (files / "package" / "inner.py").write_text("class Two: pass")
+    custom = ["my_layers:One", "package.inner:Two", "elsewhere:Three"]
+    first = source.resolve("net.keras", custom=custom).custom_code()
+    assert list(first) == custom and first["elsewhere:Three"] is None
+    assert first["package.inner:Two"] == artifact.sha256(files / "package" / "inner.py")
+    (files / "my_layers.py").write_text("class One: changed = True")
+    second = source.resolve("net.keras", custom=custom).custom_code()
+    assert [first[entry] == second[entry] for entry in custom] == [False, True, True]
 
 
 @pytest.mark.parametrize("name", PREPROCESS)
@@ -172,7 +185,7 @@ def test_preprocessing_can_be_like_a_rows(files):
         ("mobilenet_v2.pytorch", {}, UnknownName, "unknown source of mobilenet_v2 'pytorch'; valid are"),
         ("gone.keras", {}, BadFile, "no file 'gone.keras'"),
         ("gone/net.onnx", {}, BadFile, "no file 'gone/net.onnx'"),
-        ("picture.jpg", {}, BadFile, "cannot export 'picture.jpg'; known are .keras, .h5, .tflite, .onnx and SavedModel"),
+        ("picture.jpg", {}, BadFile, "cannot export 'picture.jpg'; known are .keras, .h5, .hdf5, .tflite, .onnx and Saved"),
         ("empty", {}, BadFile, "'empty' is a folder without saved_model.pb; give a model file or a SavedModel"),
         ("lenet5", {"classes": 0}, UsageError, "--classes must be at least 1, got 0"),
         ("lenet5", {"classes": -5}, UsageError, "--classes must be at least 1, got -5"),
@@ -181,9 +194,17 @@ def test_preprocessing_can_be_like_a_rows(files):
         ("lenet5", {"weights": "gone.h5"}, BadFile, "no weights file 'gone.h5'; give one of .safetensors"),
         ("lenet5", {"weights": "empty"}, BadFile, "no weights file 'empty'"),
         ("lenet5", {"weights": "picture.jpg"}, UsageError, "cannot read weights from 'picture.jpg'; known are .safetensors"),
-        ("lenet5", {"preprocess": "tf"}, UsageError, "--preprocess is for model files; lenet5.paper has its own"),
+        ("lenet5", {"preprocess": "tf"}, UsageError, "--preprocess is for model files; lenet5 is an architecture"),
+        ("lenet5", {"custom": ["my:Layer"]}, UsageError, "--custom is for model files; lenet5 is an architecture"),
+        ("lenet5", {"unsafe": True}, UsageError, "--unsafe is for model files; lenet5 is an architecture"),
         ("net.onnx", {"classes": 5}, UsageError, "--classes is for architectures; net.onnx has its own"),
-        ("net.onnx", {"input_size": 64}, UsageError, "--input-size is for architectures; net.onnx has its own"),
+        ("net.onnx", {"input_size": 0}, UsageError, "--input-size must be at least 1, got 0"),
+        ("net.onnx", {"custom": ["my:Layer"]}, UsageError, "--custom is for .keras and .h5 files; net.onnx is none"),
+        ("saved", {"custom": ["my:Layer"]}, UsageError, "--custom is for .keras and .h5 files; saved is none"),
+        ("saved", {"unsafe": True}, UsageError, "--unsafe is for .keras and .h5 files; saved is none"),
+        ("net.keras", {"custom": ["Layer"]}, UsageError, "--custom Layer: expected MODULE:NAME, such as my_layers:MyLayer"),
+        ("net.keras", {"custom": ["my.py:"]}, UsageError, "--custom my.py:: expected MODULE:NAME, such as my_layers:MyLay"),
+        ("net.keras", {"custom": ["a b:C"]}, UsageError, "--custom a b:C: expected MODULE:NAME, such as my_layers:MyLayer"),
         ("net.onnx", {"weights": "x.h5"}, UsageError, "--weights is for architectures; net.onnx has its own"),
         ("net.onnx", {"preprocess": "pytorch"}, UnknownName, "unknown preprocessing 'pytorch'; did you mean torch?"),
         ("net.onnx", {"preprocess": "like:nothing"}, UnknownName, "unknown architecture 'nothing'"),

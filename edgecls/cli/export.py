@@ -81,6 +81,9 @@ def export(
             show_default=False,
         ),
     ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Run code that is in a Keras file, such as Lambda layers.")
+    ] = False,
     classes: Annotated[int | None, typer.Option(help="Classes of an architecture.", show_default=False)] = None,
     input_size: Annotated[int | None, typer.Option(help="Its input size, pixels; of a file too that leaves it open.", show_default=False)] = None,
     io: Annotated[
@@ -123,6 +126,7 @@ def export(
                 input_size=input_size,
                 preprocess=preprocess,
                 custom=custom or (),
+                unsafe=unsafe,
                 io=io,
                 per_tensor=per_tensor,
                 seed=seed,

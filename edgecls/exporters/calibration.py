@@ -122,7 +122,8 @@ def plan(
         raise BadFile(f"no calibration set {str(source)!r}; give {known}")
     if preprocess is None and (kind != "array" or array.dtype == "uint8"):
         known = ", ".join(PREPROCESS)
-        raise UsageError(f"how do pictures become this model's input? say --preprocess {known} or like:NAME")
+        how = f"--preprocess {known}, like:NAME, or mean=... and std=..."
+        raise UsageError(f"how do pictures become this model's input? say {how}")
     chosen, held = _sample(found, samples or SAMPLES, seed)
     content = (_content(path), chosen) if kind == "array" else map(_content, chosen)
     return Plan(

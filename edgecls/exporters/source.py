@@ -29,8 +29,8 @@ class Source:
     published ones are here. spec: the row, where it is one; path: the model or weights file, where
     there is one; choice: of the row's weights, where they are in no file of the user's own.
     preprocess: None where nobody said how pictures become this model's input.
-    custom: "module:Name" of each class or function of the user's own in a Keras file. notes: what a
-    user must be told of a file. training: what `edgecls finetune` wrote into it.
+    custom, unsafe: see `keras_file.load`. notes: what a user must be told of a file. training: what
+    `edgecls finetune` wrote into it.
     """
 
     kind: Literal["row", "keras", "tflite", "onnx"]
@@ -44,6 +44,7 @@ class Source:
     input_size: int | None = None
     seed: int | None = None
     custom: tuple[str, ...] = ()
+    unsafe: bool = False
     notes: tuple[str, ...] = ()
     training: Training | None = None
 
@@ -71,7 +72,7 @@ class Source:
     @property
     def file(self) -> dict[str, Any]:
         """Keyword arguments of `keras_file.load`."""
-        return {"path": str(self.path), "input_size": self.input_size, "custom": self.custom}
+        return {"path": str(self.path), "input_size": self.input_size, "custom": self.custom, "unsafe": self.unsafe}
 
     def custom_code(self) -> dict[str, str | None]:
         """The digest of the file that each of `custom` is in, where that is a file of the current folder."""
@@ -129,12 +130,13 @@ def resolve(
     input_size: int | None = None,
     preprocess: preprocessing.Said = None,
     custom: Sequence[str] = (),
+    unsafe: bool = False,
     seed: int = 0,
 ) -> Source:
     """Find what `target` names. Raises UnknownName, BadFile, UsageError; imports no framework.
 
-    classes, weights and seed go with a row; preprocess (see `preprocessing.parse`) and custom (see
-    `keras_file.load`) with a model file; input_size with a row, or a file of any size.
+    classes, weights and seed go with a row; preprocess (see `preprocessing.parse`), custom and unsafe
+    (see `keras_file.load`) with a model file; input_size with a row, or a file of any size.
     """
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, got {seed}")
@@ -142,32 +144,41 @@ def resolve(
     # Rows of source `keras` have names like those of files; `--out .` makes folders named like rows.
     is_row = any(str(target) in row.names for row in registry.rows()) and not path.is_file()
     if is_row or not (path.exists() or path.suffix.lower() in _KINDS):
-        for option, value in (("--preprocess", preprocess), ("--custom", custom)):
+        for option, value in (("--preprocess", preprocess), ("--custom", custom), ("--unsafe", unsafe)):
             if value:
                 raise UsageError(f"{option} is for model files; {target} is an architecture")
         return _row(registry.get(str(target)), weights, classes, input_size, seed)
     for option, value in (("--classes", classes), ("--weights", None if str(weights) == pretrained.AUTO else weights)):
         if value is not None:
             raise UsageError(f"{option} is for architectures; {path.name} has its own")
-    if input_size is not None and input_size < 1:
-        raise UsageError(f"--input-size must be at least 1, got {input_size}")
+    return _file(path, _kind(path), input_size, preprocess, custom, unsafe)
+
+
+def _kind(path):
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
-            raise BadFile(f"{str(target)!r} is a folder without saved_model.pb; give a model file or a SavedModel")
-        kind = "keras"
-    elif path.suffix.lower() in _KINDS:
-        if not path.is_file():
-            raise BadFile(f"no file {str(target)!r}")
-        kind = _KINDS[path.suffix.lower()]
-    else:
-        raise BadFile(f"cannot export {str(target)!r}; known are {', '.join(_KINDS)} and SavedModel folders")
+            raise BadFile(f"{str(path)!r} is a folder without saved_model.pb; give a model file or a SavedModel")
+        return "keras"
+    if path.suffix.lower() not in _KINDS:
+        raise BadFile(f"cannot export {str(path)!r}; known are {', '.join(_KINDS)} and SavedModel folders")
+    if not path.is_file():
+        raise BadFile(f"no file {str(path)!r}")
+    return _KINDS[path.suffix.lower()]
+
+
+def _file(path, kind, input_size, preprocess, custom, unsafe):
+    if input_size is not None and input_size < 1:
+        raise UsageError(f"--input-size must be at least 1, got {input_size}")
+    for option, value in (("--custom", custom), ("--unsafe", unsafe)):
+        if value and (kind != "keras" or path.is_dir()):
+            raise UsageError(f"{option} is for .keras and .h5 files; {path.name} is none")
     for entry in custom:
-        if kind != "keras" or path.is_dir():
-            raise UsageError(f"--custom is for .keras and .h5 files; {path.name} has no classes of its own")
-        if not all(part.isidentifier() for part in (*entry.partition(":")[0].split("."), entry.partition(":")[2])):
+        module, _, name = entry.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), name)):
             raise UsageError(f"--custom {entry}: expected MODULE:NAME, such as my_layers:MyLayer")
+    scaled = preprocessing.takes_pixels(preprocessing.first_steps(path))
     training = record.read(path) if path.suffix.lower() == ".keras" else None
-    pixels = training is None and preprocessing.takes_pixels(preprocessing.first_steps(path))
+    pixels = scaled and training is None
     told = f"{path.name} scales pixels itself: it takes them as they are, 0..255; --preprocess says otherwise"
     notes = [told] * (pixels and preprocess is None)
     if training and not training.finished:
@@ -180,6 +191,7 @@ def resolve(
         path=path,
         input_size=input_size,
         custom=tuple(custom),
+        unsafe=unsafe,
         notes=tuple(notes),
         training=training,
     )
@@ -208,10 +220,27 @@ def _row(spec, weights, classes, input_size, seed):
 
 
 def _digest(path: Path) -> str:
-    """Of a file; of all files in a folder; of an .onnx file and its weights, if they lie beside it."""
-    beside = path.with_name(f"{path.name}.data")
-    if path.is_file() and not beside.is_file():
+    """Of a file; of all files in a folder; of an .onnx file and those that it keeps weights in."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        files = [path, *_weights_beside(path)]
+    if files == [path]:
         return artifact.sha256(path)
-    files = [path, beside] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     listing = "".join(f"{file.relative_to(path.parent)} {artifact.sha256(file)}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _weights_beside(path: Path) -> list[Path]:
+    """The files that an .onnx file keeps weights in; none of one that cannot be read."""
+    if path.suffix.lower() != ".onnx":
+        return []
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # whatever protobuf says: that it is damaged is said when it is taken
+        return []
+    entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
+    files = {path.parent / entry.value for entry in entries if entry.key == "location"}
+    return sorted(file for file in files if file.is_file())

@@ -49,6 +49,7 @@ def export(
     input_size: int | None = None,
     preprocess: str | Preprocess | Sequence[str] | None = None,
     custom: Sequence[str] = (),
+    unsafe: bool = False,
     io: str | None = None,
     per_tensor: bool = False,
     seed: int = 0,
@@ -72,7 +73,8 @@ def export(
     classes, input_size: for architectures, the row's own by default; input_size also for files of
         models that take pictures of any size.
     preprocess: for model files, how pictures become their input: see `preprocessing.parse`.
-    custom: "module:Name" of each class or function of the user's own in a .keras or .h5 file.
+    custom: "module:Name" of each class or function of the user's own in a .keras or .h5 file. unsafe:
+        run code that is in such a file too.
     io: type of an int8 graph's ends, "uint8", "int8" or "float32"; the recipe's own by default.
     per_tensor: of int8 and int16x8, weights have one scale for each tensor, for targets that know no
         other; they are equalised before (see `equalisation`).
@@ -96,6 +98,7 @@ def export(
             input_size=input_size,
             preprocess=preprocess,
             custom=custom,
+            unsafe=unsafe,
             seed=seed,
         )
         recipes = _recipes(source, formats, precisions, io, per_tensor, on_note)
