@@ -89,18 +89,6 @@ def evaluate(
             print(f"  {share.name}: {share.top1.right} of {share.top1.count} right, taken for {taken}")
 
 
-_HEADERS, [_row(one) for one in found], numeric=_NUMERIC, styled=sys.stdout.isatty()), end="")
-    for one in found:
-        name = Path(one.file).name
-        if one.assumed:
-            print(f"{name}: {one.assumed}")
-        if one.difference:
-            print(f"{name}: {one.difference}")
-        for worst in [share for share in one.classes if share.taken_for][:_WORST]:
-            taken = ", ".join(f"{other} {often}" for other, often in [*worst.taken_for.items()][:_TAKEN_FOR])
-            print(f"{name}: {worst.name}: {worst.top1.right} of {worst.top1.count} right, taken for {taken}")
-
-
 _HEADERS = ("file", "pictures", "top-1", "95 %", "top-5", "95 %")
 _NUMERIC = (False, True, True, True, True, True)
 
