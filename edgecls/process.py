@@ -27,7 +27,8 @@ from edgecls import errors
 
 _POLL_SECONDS = 0.1
 #: What the system says of a disk that takes no more, in whatever error a library wraps it; and NumPy's words for it.
-_DISK_FULL = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "requested and")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (*map(os.strerror, _FULL), *(f"[Errno {code}]" for code in _FULL), "requested and")
 
 
 @dataclass(frozen=True)

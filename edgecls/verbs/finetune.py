@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
-from edgecls import artifact, builder, dataset, pretrained, process, registry
-from edgecls.dataset import Dataset
+from edgecls import artifact, builder, pretrained, process, registry
 from edgecls.errors import DownloadFailed, UnknownName, UsageError, WorkFailed
 from edgecls.exporters import source as sources
 from edgecls.exporters.source import Source
-from edgecls.finetuning import record
+from edgecls.finetuning import record, selection
 from edgecls.finetuning.record import Augment, Epoch, Plan, Training
 
-#: Folders that may hold them.
-_VALIDATION_FOLDERS = ("val", "validation", "valid")
-#: Names that a note shows.
-_SHOWN = 5
 #: What may have changed since, where it is not an option's name.
 _CHANGED = {"digest": "pictures", "preprocess": "--input-size", "model": "architecture"}
-#: Disk space that training takes: the best weights twice, two backups with Adam's moments, the result.
-_BYTES_PER_PARAMETER = 40
+_OTHERWISE = "choose another with --out, or replace it with --force"
+#: Disk space that training takes: the best weights of two stages and two backups, with Adam's moments, and the result.
+_BYTES_PER_PARAMETER = 52
 
 
 @dataclass(frozen=True)
@@ -71,8 +63,7 @@ def finetune(
 ) -> Finetuned:
     """Train the row `name` on the pictures in `data` and write it to `out`, which `export` takes as it is.
 
-    data: see `dataset.read`; a folder of each class. It may hold them twice, in train/ and in val/,
-        validation/ or valid/: else `validation` is the share of each class that is not trained on.
+    data, validation: see `selection.select`.
     out: a .keras file; `<data>.keras` by default. Beside it `<out>.training/` holds what a repeated
         call needs to go on after a kill; it is gone when all is done.
     weights: as in `builder.build`; their head is left out, whatever its classes are.
@@ -91,8 +82,11 @@ def finetune(
     out = Path(out) if out is not None else Path(f"{Path(data).resolve().name}.keras")
     numbers = {"head_epochs": head_epochs, "epochs": epochs, "batch_size": batch_size}
     _check(numbers, learning_rate=learning_rate, validation=validation, augment=augment, out=out)
-    paths, labels, classes, held = _pictures(data, validation, seed, on_note)
-    builder.check_sizes(spec, classes=len(classes), input_size=source.input_size)
+    state = out.with_name(f"{out.name}.training")
+    if out.exists() and not force and not state.exists():
+        raise UsageError(f"{str(out)!r} is there; {_OTHERWISE}")
+    pictures = selection.select(data, validation=validation, seed=seed, on_note=on_note)
+    builder.check_sizes(spec, classes=len(pictures.classes), input_size=source.input_size)
     source = _with_weights(source, on_stage, on_note)
     defaults = record.TRAINED if source.weights.trained else record.UNTRAINED
     on_stage(Stage("read the pictures"))
@@ -101,12 +95,9 @@ def finetune(
         weights=source.weights,
         weights_file=source.path and str(source.path),
         preprocess=source.preprocess,
-        classes=classes,
         data=str(data),
-        paths=tuple(map(str, paths)),
-        labels=labels,
-        validation=held,
-        digest=_digest(paths, labels, classes, held),
+        **vars(pictures),
+        digest=pictures.digest(),
         augment=augment,
         head_epochs=defaults.head_epochs if head_epochs is None else head_epochs,
         epochs=defaults.epochs if epochs is None else epochs,
@@ -116,14 +107,7 @@ def finetune(
     )
     if plan.head_epochs == plan.epochs == 0:
         raise UsageError("--head-epochs and --epochs are both 0, so that nothing would be trained")
-    state = out.with_name(f"{out.name}.training")
     _begin(plan, state, out, spec.params, force, on_note)
-    def run(function):
-        on_stage(Stage("load TensorFlow"))
-        job = {"plan": dataclasses.asdict(plan), "state": str(state)}
-        outcome = process.run(f"edgecls.finetuning.stages:{function}", job, verbose=verbose, on_event=on_event)
-        os.replace(state / record.RESULT, out)
-        return Finetuned(out, artifact.decode(Training, outcome.result))
 
     def on_event(event):
         if "note" in event:
@@ -132,6 +116,13 @@ def finetune(
             on_epoch(artifact.decode(Epoch, event["epoch"]), event["best"])
         else:
             on_stage(Stage(event["stage"], event.get("done", 0), event.get("total", 0)))
+
+    def run(function):
+        on_stage(Stage("load TensorFlow"))
+        job = {"plan": dataclasses.asdict(plan), "state": str(state)}
+        outcome = process.run(f"edgecls.finetuning.stages:{function}", job, verbose=verbose, on_event=on_event)
+        os.replace(state / record.RESULT, out)
+        return Finetuned(out, artifact.decode(Training, outcome.result))
 
     try:
         done = run("train")
@@ -196,64 +187,6 @@ def _with_weights(source: Source, on_stage, on_note) -> Source:
     return source
 
 
-def _pictures(data, validation, seed, on_note):
-    """(paths, labels, classes, numbers of those to validate on) of the data set. Raises BadFile, UsageError."""
-    found, held = _read(Path(data))
-    for part in filter(None, (found, held)):
-        if part.labels is None:
-            raise UsageError(f"no class folders in {part.source!r}; it should hold one folder of pictures for each class")
-        if part.skipped:
-            more = f" and {len(part.skipped) - _SHOWN} more" if part.skipped[_SHOWN:] else ""
-            on_note(f"left out of {part.source}: {', '.join(part.skipped[:_SHOWN])}{more}")
-    used = sorted(set(found.labels))  # folders named by wnids come with all 1000 classes of ImageNet
-    classes = tuple(found.classes[label] if found.classes else str(label) for label in used)
-    if len(used) < 2:
-        raise UsageError(f"{found.source!r} has one class, {classes[0]!r}; a classifier needs two")
-    labels = [used.index(label) for label in found.labels]
-    if held is None:
-        for name, count in zip(classes, np.bincount(labels), strict=True):
-            if count < 2:
-                raise UsageError(f"class {name!r} has one picture; it needs two, to train and to validate on")
-        return found.paths, tuple(labels), classes, _split(labels, validation, seed)
-    if unknown := set(held.labels) - set(used):
-        name = held.classes[min(unknown)] if held.classes else min(unknown)
-        raise UsageError(f"{held.source!r} has pictures of {name!r}, to train on there are none")
-    labels += [used.index(label) for label in held.labels]
-    return (*found.paths, *held.paths), tuple(labels), classes, tuple(range(len(found.paths), len(labels)))
-
-
-def _read(folder: Path) -> tuple[Dataset, Dataset | None]:
-    """Pictures to train on, and those to validate on where a folder of their own holds them."""
-    inside = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-    if "train" not in inside or not inside <= set(dataset.SPLITS):  # a class may be called train
-        return dataset.read(folder), None
-    found = dataset.read(folder, split="train")
-    held = next((name for name in _VALIDATION_FOLDERS if name in inside), None)
-    return found, held and dataset.read(folder, split=held, classes=found.classes)
-
-
-def _split(labels, share, seed) -> tuple[int, ...]:
-    """Numbers of a `share` of each class, one at least and not all."""
-    rng, held = np.random.default_rng(seed), []
-    for label in range(max(labels) + 1):
-        numbers = rng.permutation(np.flatnonzero(np.equal(labels, label)))
-        held += numbers[: np.clip(round(share * len(numbers)), 1, len(numbers) - 1)].tolist()
-    return tuple(sorted(held))
-
-
-def _digest(paths, labels, classes, held) -> str:
-    def content(path):
-        try:
-            return artifact.sha256(path)
-        except OSError:  # named and left out when it is its turn to be decoded
-            return "unreadable"
-
-    with ThreadPoolExecutor() as pool:
-        lines = zip(pool.map(content, paths), labels, strict=True)
-        text = json.dumps([list(lines), classes, held])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _begin(plan: Plan, state: Path, out: Path, params: int, force: bool, on_note) -> None:
     """See to it that the folder `state` holds what was done of this plan, if anything, and of no other."""
     options = json.loads(json.dumps(plan.options))
@@ -265,11 +198,12 @@ def _begin(plan: Plan, state: Path, out: Path, params: int, force: bool, on_note
         done = sum(1 for _ in open(state / record.EPOCHS)) if (state / record.EPOCHS).exists() else 0
         on_note(f"going on where it was stopped: {done} epochs are done")
         return
-    if out.exists() and not force:
-        raise UsageError(f"{str(out)!r} is there; choose another with --out, or replace it with --force")
     if before and not force:
         changed = [_CHANGED.get(name, _option(name)) for name in options if options[name] != before.get(name)]
-        on_note(f"beginning anew, for other {', '.join(changed)} than {state.name} has")
+        others = f"{', '.join(changed)} changed since {state.name} was begun"
+        if out.exists():
+            raise UsageError(f"{others}, and {str(out)!r} is there; {_OTHERWISE}")
+        on_note(f"beginning anew: {others}")
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     pixels = plan.preprocess.crop**2 * plan.preprocess.channels
