@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from edgecls import artifact
-from edgecls.artifact import Agreement, CalibrationInfo, Manifest, ModelInfo, TensorInfo, Tolerance, WeightsInfo
+from edgecls.artifact import (
+    Agreement,
+    CalibrationInfo,
+    Manifest,
+    ModelInfo,
+    Spread,
+    TensorInfo,
+    Tolerance,
+    WeightsInfo,
+)
 from edgecls.errors import BadFile, UsageError
 from edgecls.spec import PREPROCESS
 
@@ -34,7 +43,16 @@ MANIFEST = Manifest(
     output=TensorInfo(name="logits", shape=(1, 2), dtype="uint8", scale=1.0, zero_point=0),
     layout="NHWC",
     preprocess=PREPROCESS["torch"],
-    calibration=CalibrationInfo(source="photographs", count=3, digest="1" * 64, seed=0, skipped=("broken.jpg",)),
+    calibration=CalibrationInfo(
+        source="photographs",
+        count=3,
+        digest="1" * 64,
+        method="min-max",
+        pixels=Spread(min=0, max=255, mean=120, std=60),
+        inputs=Spread(min=-1, max=1, mean=-0.06, std=0.47),
+        seed=0,
+        skipped=("broken.jpg",),
+    ),
     agreement=Agreement(
         sqnr_db=30.5,
         cosine=0.99,

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from edgecls import images, synthetic
-from edgecls.errors import BadFile, UsageError
+from edgecls.errors import BadFile, UnknownName, UsageError
 from edgecls.exporters import calibration
-from edgecls.exporters.calibration import FEW, HELD, SAMPLES, SYNTHETIC_SAMPLES, check_shape, plan
+from edgecls.exporters.calibration import HELD, METHODS, SAMPLES, SYNTHETIC_SAMPLES, check_shape, plan
+from edgecls.exporters.picture_checks import FEW
 from edgecls.spec import PREPROCESS, Preprocess
 
 PREPARE = PREPROCESS["tf"].at(8)
@@ -23,6 +24,14 @@ def photographs(folder, count, *, size=(12, 9)):
     for number in range(count):
         Image.new("RGB", size, (number, 100, 200)).save(folder / f"{number:03}.png")
     return folder
+
+
+def shows_nothing(count):
+    """What is said of as many such pictures."""
+    return [
+        f"{count} of {count} calibration pictures show nothing: one colour from edge to edge",
+        f"of {count} calibration pictures 1 differ, the others nearly repeat them; take other scenes",
+    ]
 
 
 def array_file(path, value):
@@ -46,6 +55,11 @@ def materialised(chosen, folder, size=8, channels=3):
     return taken[:, 0], images.inputs(held, preprocess and Preprocess.from_json(preprocess)), said
 
 
+def spread(values):
+    figures = {"min": values.min(), "max": values.max(), "mean": values.mean(), "std": values.std()}
+    return pytest.approx({name: float(figure) for name, figure in figures.items()}, abs=1e-4)
+
+
 # Synthetic
 
 
@@ -60,6 +74,9 @@ def test_synthetic_pictures_are_preprocessed_and_others_held_out(tmp_path):
             "source": "synthetic",
             "count": SYNTHETIC_SAMPLES,
             "digest": chosen.digest,
+            "method": "min-max",
+            "pixels": spread(synthetic.pictures(SYNTHETIC_SAMPLES, 8, seed=5)),
+            "inputs": spread(taken),
             "seed": 5,
             "skipped": [],
         },
@@ -93,7 +110,8 @@ def test_of_a_folder_every_picture_is_taken_when_it_is_small(tmp_path):
     expected = images.normalise(np.array(colours, np.uint8), PREPARE)
     np.testing.assert_allclose(taken, np.broadcast_to(expected[:, None, None], taken.shape))
     np.testing.assert_array_equal(held, taken)
-    assert (said["info"]["count"], said["info"]["skipped"], said["warnings"]) == (20, [], [])
+    assert (said["info"]["count"], said["info"]["skipped"]) == (20, [])
+    assert said["warnings"] == shows_nothing(20)
     assert said["held"]["words"] == f"20 of the calibration pictures: {folder} has too few to hold any out"
 
 
@@ -149,15 +167,15 @@ def test_unreadable_pictures_are_named_and_left_out(tmp_path):
     skipped = [str(folder / "003.png"), str(folder / "gone.png")]
     assert len(taken) == said["info"]["count"] == 19
     assert said["info"]["skipped"] == skipped
-    assert said["warnings"] == [f"{name} cannot be read and is left out" for name in skipped]
+    assert said["warnings"] == [f"{name} cannot be read and is left out" for name in skipped] + shows_nothing(19)
 
 
 def test_few_pictures_are_a_warning(tmp_path):
     folder = photographs(tmp_path / "photographs", FEW)
-    assert materialised(plan(folder, preprocess=PREPARE), tmp_path)[2]["warnings"] == []
+    assert materialised(plan(folder, preprocess=PREPARE), tmp_path)[2]["warnings"] == shows_nothing(FEW)
     (folder / "000.png").unlink()
-    [warning] = materialised(plan(folder, preprocess=PREPARE), tmp_path)[2]["warnings"]
-    assert warning.startswith(f"only {FEW - 1} calibration pictures")
+    few, *others = materialised(plan(folder, preprocess=PREPARE), tmp_path)[2]["warnings"]
+    assert few.startswith(f"only {FEW - 1} calibration pictures") and others == shows_nothing(FEW - 1)
 
 
 def test_no_readable_picture_is_an_error(tmp_path):
@@ -168,6 +186,27 @@ def test_no_readable_picture_is_an_error(tmp_path):
     (folder / "a.jpg").write_bytes(b"not a picture")
     with pytest.raises(BadFile, match="none of the 1 pictures of .*photographs can be read"):
         materialised(plan(folder, preprocess=PREPARE), tmp_path)
+
+
+# Lists
+
+
+def test_of_a_list_the_pictures_named_are_taken(tmp_path):
+    folder = photographs(tmp_path / "photographs", 20)
+    listed = tmp_path / "some.txt"
+    listed.write_text("".join(f"photographs/{number:03}.png\n" for number in range(1, 20)) + "gone.png\n")
+    chosen = plan(listed, preprocess=PREPARE)
+    assert chosen.chosen == tuple(str(folder / f"{number:03}.png") for number in range(1, 20))
+    _, _, said = materialised(chosen, tmp_path)
+    assert (said["info"]["source"], said["info"]["count"]) == (str(listed), 19)
+    [skipped] = said["info"]["skipped"]
+    assert "gone.png" in skipped and said["warnings"][0] == f"{skipped}, and is left out"
+
+
+def test_a_list_of_nothing_is_refused(tmp_path):
+    (tmp_path / "some.txt").write_text("")
+    with pytest.raises(BadFile, match="is empty"):
+        plan(tmp_path / "some.txt", preprocess=PREPARE)
 
 
 # Arrays
@@ -209,10 +248,21 @@ def test_an_arrays_digest_covers_its_content_and_the_rows_taken(tmp_path):
     assert plan(path, preprocess=PREPARE).digest != whole
 
 
-def test_floats_outside_the_models_range_are_a_warning(tmp_path):
+def test_floats_in_another_scale_are_refused(tmp_path):
     path = array_file(tmp_path / "a.npy", pixels(20).astype(np.float32))
-    [warning] = materialised(plan(path, preprocess=PREPARE), tmp_path)[2]["warnings"]
-    assert "span 0..255, the model's input -1..1" in warning
+    with pytest.raises(UsageError, match=r"span 0\.\.255, the model's input -1\.\.1; give pixels as uint8"):
+        materialised(plan(path, preprocess=PREPARE), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "warning"),
+    [(-1.1, 1, "span -1.1..1, the model's input -1..1; float"), (0, 1, "span 0..1, the model's input -1..1: norm")],
+)
+def test_floats_that_do_not_fit_the_models_range_are_a_warning(tmp_path, low, high, warning):
+    given = np.random.default_rng(0).uniform(low, high, (20, 8, 8, 3))
+    given[0, 0, 0], given[1, 0, 0] = low, high
+    [said] = materialised(plan(array_file(tmp_path / "a.npy", given), preprocess=PREPARE), tmp_path)[2]["warnings"]
+    assert warning in said
 
 
 def test_an_array_of_another_shape_names_both(tmp_path):
@@ -270,14 +320,22 @@ def test_truncated_arrays_are_refused(tmp_path, name):
 
 @pytest.mark.parametrize("source", ["gone", "gone.npy", __file__])
 def test_what_is_neither_folder_nor_array_is_refused(source):
-    with pytest.raises(BadFile, match="no calibration set .*; give a folder of pictures, a .npy file"):
+    with pytest.raises(BadFile, match="no calibration set .*; give a folder of pictures, a list of them"):
         plan(source, preprocess=PREPARE)
 
 
 def test_pictures_for_a_model_of_unknown_preprocessing_are_refused(tmp_path):
     for source in (photographs(tmp_path / "photographs", 2), array_file(tmp_path / "a.npy", pixels(2))):
-        with pytest.raises(UsageError, match="say --preprocess tf, torch, caffe, unit, none or like:NAME"):
+        with pytest.raises(UsageError, match="say --preprocess tf, torch, caffe, unit, none, like:NAME, or mean="):
             plan(source, preprocess=None)
+
+
+def test_the_method_is_carried_into_the_record(tmp_path):
+    for method in METHODS:
+        chosen = plan(preprocess=PREPARE, samples=2, method=method)
+        assert materialised(chosen, tmp_path)[2]["info"]["method"] == method
+    with pytest.raises(UnknownName, match="unknown calibration method 'minmax'; did you mean min-max?"):
+        plan(preprocess=PREPARE, method="minmax")
 
 
 def test_samples_below_one_are_refused():

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     **{room: SHARED for room in SHARED},
     **{room: (*SHARED, *half[: half.index(room) + 1]) for half in (MAKING, MEASURING) for room in half},
     "registry": (*SHARED, "models"),  # which it discovers, lazily
+    "exporters": (*SHARED, *MAKING, "graph"),  # which reads what they quantize
     "verbs": (*SHARED, *MAKING, *MEASURING, "verbs"),  # the verbs join the halves
     "cli": (*SHARED, *MAKING, *MEASURING, "verbs", "cli"),
     "__init__": ("builder", "verbs"),  # the public verbs

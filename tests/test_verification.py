@@ -258,9 +258,10 @@ def test_an_onnx_int8_file_is_told_how_its_ends_are_quantized(tmp_path):
     source = tiny.save_onnx(tmp_path / "net.onnx", input_shape=(1, 3, 1, 1))
     adopted, target, held = tmp_path / "float.onnx", tmp_path / "int8.onnx", pictures(tmp_path, (3, 1, 1))
     adoption.adopt_onnx(str(source), str(adopted), None, emit=None)
-    ends = exporter.quantize(
+    made = exporter.quantize(
         str(adopted), str(target), "int8", str(held), (-1.0, 1.0), "uint8", emit=lambda event: None
     )
+    ends = made["ends"]
     found = checked(target, held, adopted, ends=ends, at_least=20.0)
     assert found["agreement"]["verdict"] == "OK" and found["float_ops"] == []
     assert (found["input"], found["output"]) == (ends["image"], ends["logits"])

@@ -10,6 +10,7 @@ from edgecls.errors import WorkFailed
 from edgecls.exporters import equalisation, ranges
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
+from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
@@ -70,9 +71,9 @@ def quantize(
     calibration: str,
     input_range: tuple[float, float] | None,
     io: str,
-    method: str,
-    per_tensor: bool,
     emit,
+    method: str = METHOD,
+    per_tensor: bool = False,
 ) -> dict:
     """Child process: write `target` from the float file `source`; arguments and result as in the TFLite one."""
     import onnx

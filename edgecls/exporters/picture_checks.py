@@ -49,7 +49,7 @@ def warnings(source: str, inputs: np.ndarray, preprocess: Preprocess | None) -> 
             yield f"values of {source} span {_span(inputs, preprocess)}; float arrays must be normalised already"
         elif inputs.max() - inputs.min() < _FILLED * span:
             yield f"values of {source} span {_span(inputs, preprocess)}: normalised for another model, or all dark?"
-    flat = int((inputs.reshape(len(inputs), -1).std(axis=1) < _FLAT * span).sum())
+    flat = int((inputs.std(axis=(1, 2)).max(axis=1) < _FLAT * span).sum())
     if flat:
         yield f"{flat} of {len(inputs)} calibration pictures show nothing: one colour from edge to edge"
     distinct = count_distinct(inputs)

@@ -35,11 +35,10 @@ def find(
     widest = {}
     for done, picture in enumerate(pictures):
         for name, value in run(picture):
-            low, high = widest.get(name, (np.inf, -np.inf))
-            low, high = min(low, float(value.min())), max(high, float(value.max()))
-            if not np.isfinite(value.min() + value.max()):
+            if not np.isfinite(value).all():
                 raise WorkFailed(f"the float model computes {_wrong(value)} in {name!r}, the first layer that does")
-            widest[name] = low, high
+            low, high = widest.get(name, (np.inf, -np.inf))
+            widest[name] = min(low, float(value.min())), max(high, float(value.max()))
         emit({"done": done + 1, "total": len(pictures)})
     if method == "min-max":
         return widest

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgecls.errors import WorkFailed
 from edgecls.exporters import equalisation, flatbuffer, ranges
+from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 from edgecls.graph import read
 
@@ -50,9 +51,9 @@ def quantize(
     calibration: str,
     input_range: tuple[float, float] | None,
     io: str,
-    method: str,
-    per_tensor: bool,
     emit,
+    method: str = METHOD,
+    per_tensor: bool = False,
 ) -> dict:
     """Child process: write `target` from the float file `source`.
 
