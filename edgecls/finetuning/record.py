@@ -134,6 +134,8 @@ def attach(training: Training, path: Path) -> None:
 
 def read(path: Path) -> Training | None:
     """The record in the .keras archive at `path`; None where there is none. Raises BadFile."""
+    if not zipfile.is_zipfile(path):
+        return None
     try:
         with zipfile.ZipFile(path) as archive:
             if MEMBER not in archive.namelist():
