@@ -103,7 +103,8 @@ def _loaded(spec, tensors, classes, size):
     except WeightsMismatch as error:
         if size == spec.input_size:
             raise
-        raise WeightsMismatch(f"{error}; they may fit --input-size {spec.input_size} alone, not {size}") from error
+        advice = f"they may fit --input-size {spec.input_size} alone, not {size}"
+        raise WeightsMismatch(f"{error}; {advice}") from error
     return model
 
 

@@ -112,16 +112,16 @@ def verify(patterns: _Patterns = None, as_json: _AsJson = False) -> None:
     if as_json:
         print(json.dumps([_record(*each) | {"right": each[2] is not None} for each in checked], indent=1))
     else:
-        cells = [
-            (_name(row, one), "right" if found else "WRONG", _digest(one, found), str(pretrained.path(row, one)))
-            for row, one, found in checked
-        ]
+        cells = []
+        for row, one, found in checked:
+            state = "right" if found else "WRONG"
+            cells.append((_name(row, one), state, _digest(one, found), str(pretrained.path(row, one))))
         _print(("weights", "is", "digest", "file"), cells, numeric=(False, False, False, False))
     if not checked:
         _note(f"none of them is in {str(downloads.cache_folder())!r}")
     if wrong := [_name(row, one) for row, one, found in checked if not found]:
-        again = f"edgecls weights fetch {' '.join(wrong)}"
-        raise WorkFailed(f"{len(wrong)} of {len(checked)} are not what was published; `{again}` downloads anew")
+        advice = f"`edgecls weights fetch {' '.join(wrong)}` downloads anew"
+        raise WorkFailed(f"{len(wrong)} of {len(checked)} are not what was published; {advice}")
 
 
 def _published(patterns: list[str] | None) -> Iterator[tuple[ModelSpec, WeightSource]]:
