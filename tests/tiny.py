@@ -78,6 +78,10 @@ def save_tflite(path, *, input_shape=(1, 4, 4, 3), filters=2, open_axes=(), then
     if then:
         graph.tensors.append(tensor("logits", output_shape))
         graph.operators.append(op(1, [3], [4]))
+        if then == "SOFTMAX":
+            graph.operators[-1].builtinOptionsType = schema.BuiltinOptions.SoftmaxOptions
+            graph.operators[-1].builtinOptions = schema.SoftmaxOptionsT()
+            graph.operators[-1].builtinOptions.beta = 1.0
     graph.inputs, graph.outputs = [0], [len(graph.tensors) - 1]
     model = schema.ModelT()
     model.version = 3

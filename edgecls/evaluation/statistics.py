@@ -51,11 +51,11 @@ class Difference:
     p: float
 
     def __str__(self):
-        """Such as "-0.3 points from net.onnx: within noise, p = 0.5 (3 lost, 2 won; 95 %: -1.7 to +1.0)"."""
+        """Such as "-0.3 points against net.onnx: within noise, p = 0.5 (3 lost, 2 won; 95 %: -1.7 to +1.0)"."""
         meaning = "within noise" if self.p > SIGNIFICANT else "worse" if self.difference < 0 else "better"
         points, low, high = (f"{100 * share:+.1f}" for share in (self.difference, self.low, self.high))
         counts = f"{self.lost} lost, {self.won} won; 95 %: {low} to {high}"
-        return f"{points} points from {self.against}: {meaning}, p = {self.p:.2g} ({counts})"
+        return f"{points} points against {self.against}: {meaning}, p = {self.p:.2g} ({counts})"
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
