@@ -65,13 +65,15 @@ class ModelInfo:
 class WeightsInfo:
     """Where the weights come from.
 
-    source: "random", "published", or the file of the user's own. sha256: of the file they were read
-    from; tag, url, licence, top1, top5: of published ones, see `WeightSource`; seed: of random ones;
-    reason: why they are random, where nobody asked for it.
+    source: "random", "published", or the file of the user's own. part: of a checkpoint, such as
+    "model_ema", where it is no state dict itself. sha256: of the file they were read from; tag, url,
+    licence, top1, top5: of published ones, see `WeightSource`; seed: of random ones; reason: why they
+    are random, where nobody asked for it.
     """
 
     source: str
     trained: bool
+    part: str | None = None
     sha256: str | None = None
     seed: int | None = None
     tag: str | None = None

@@ -20,6 +20,7 @@ import numpy as np
 
 from edgecls import mapped
 from edgecls.errors import BadFile
+from edgecls.text import printable
 
 #: Variables of a class of layers, by the class as Keras 3 writes it, in the order of their numbers.
 _VARIABLES = {
@@ -59,8 +60,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                 return _keras3(items, data, layer_names)
             return _keras2(items, data, root)
     except _DAMAGED as error:
-        reason = str(error.args[0] if isinstance(error, KeyError) else error).strip().split("\n")[0]
-        raise BadFile(f"{path.name} cannot be read as weights of Keras: {reason}") from error
+        reason = str(error.args[0] if isinstance(error, KeyError) else error)
+        raise BadFile(f"{path.name} cannot be read as weights of Keras: {printable(reason)}") from error
 
 
 def _items(file) -> dict:

@@ -66,12 +66,13 @@ def load(
             if count == _MOST_STEPS:
                 raise Refused(f"a pickle of more than {_MOST_STEPS:,} steps")
             machine.step(opcode.name, argument)
-        (value,) = machine.stack
     except ValueError:
         raise
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"the pickle in it is damaged: {error}") from error
-    return value
+    if len(machine.stack) != 1:
+        raise ValueError(f"the pickle in it is damaged: it ends with {len(machine.stack)} values")
+    return machine.stack[0]
 
 
 class _Machine:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgecls import mapped
 from edgecls.errors import BadFile
+from edgecls.text import printable
 
 _DTYPES = {
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
@@ -35,7 +36,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         header.pop("__metadata__", None)
         return {name: _array(data, 8 + length, name, **entry) for name, entry in header.items()}
     except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise BadFile(f"{path.name} cannot be read as safetensors: {error}") from error
+        raise BadFile(f"{path.name} cannot be read as safetensors: {printable(str(error))}") from error
 
 
 def _array(data, start, name, *, dtype, shape, data_offsets):

@@ -33,3 +33,8 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.2f} {unit}" if number < 10 * size else f"{number / size:.1f} {unit}"
     return f"{number:.0f}"
+
+
+def printable(text: str) -> str:
+    """The first line of `text`, which may come from a file, without what is a command to a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text.strip().partition("\n")[0])

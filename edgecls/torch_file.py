@@ -23,6 +23,7 @@ import numpy as np
 from edgecls import mapped, plain_pickle
 from edgecls.errors import BadFile
 from edgecls.plain_pickle import Name
+from edgecls.text import printable
 
 #: Keys under which checkpoints keep weights; the first that is there is taken. It is timm's rule, which
 #: prefers the moving average, and then what others call the two.
@@ -97,9 +98,11 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
 
         return {name: _view(name, tensor, elements) for name, tensor in state.items()}, place
     except plain_pickle.Refused as error:
-        raise BadFile(f"{path.name} holds more than tensors, edgecls {error}; {_ADVICE}") from error
+        reason = printable(str(error))
+        raise BadFile(f"{path.name} holds more than tensors, edgecls {reason}; {_ADVICE}") from error
     except (ValueError, TypeError, OverflowError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-        raise BadFile(f"{path.name} cannot be read as a file of torch.save: {error}") from error
+        reason = printable(str(error))
+        raise BadFile(f"{path.name} cannot be read as a file of torch.save: {reason}") from error
 
 
 def _archive(data) -> _Content:

@@ -18,6 +18,7 @@ import numpy as np
 from edgecls import h5_file, keras_names, safetensors_file, torch_file
 from edgecls.errors import BadFile, UsageError, WeightsMismatch
 from edgecls.spec import ModelSpec
+from edgecls.text import printable
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -133,7 +134,7 @@ def load(model, tensors: Tensors, spec: ModelSpec) -> None:
     problems += [f"{name} is not part of {spec.key}" for name in sorted(left)]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise WeightsMismatch(f"weights do not fit {spec.key}: {shown}")
+        raise WeightsMismatch(f"weights do not fit {spec.key}: {printable(shown)}")
     for variable, value in values:
         variable.assign(value)
 

@@ -144,7 +144,7 @@ def hostile(workplace):
 @pytest.mark.parametrize(
     ("arguments", "reasons"),
     [
-        (["lenet5", "--weights", "cut.safetensors"], ["cut.safetensors cannot be read as safetensors weights: "]),
+        (["lenet5", "--weights", "cut.safetensors"], ["cut.safetensors cannot be read as safetensors: "]),
         (
             ["lenet5", "--weights", "wrong.safetensors", "--format", "onnx"],
             ["weights do not fit lenet5.paper: ", "c1_conv/bias is missing", "c3_conv/kernel", "(3, 3, 6, 16)"],

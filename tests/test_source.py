@@ -4,8 +4,10 @@ import dataclasses
 import json
 import zipfile
 
+import numpy as np
 import pytest
 import tiny
+import torch_files
 
 from edgecls import artifact, registry
 from edgecls.errors import BadFile, UnknownName, UsageError
@@ -67,12 +69,49 @@ def test_other_seeds_are_other_weights():
 
 
 def test_a_weights_file_is_known_by_its_content(tmp_path):
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"one")
-    first = source.resolve("lenet5", weights=weights)
+    first = source.resolve("lenet5", weights=save_weights(tmp_path, classes=10))
     assert first.weights.trained and first.weights.sha256 == first.digest
-    weights.write_bytes(b"two")
-    assert source.resolve("lenet5", weights=weights).digest != first.digest
+    assert source.resolve("lenet5", weights=save_weights(tmp_path, classes=10)) == first
+    assert source.resolve("lenet5", weights=save_weights(tmp_path, classes=7)).digest != first.digest
+
+
+def save_weights(folder, *, classes, name="weights.pth"):
+    """The classifier alone: nothing is built before the export."""
+    kernel = np.ones((84, classes), np.float32)
+    return torch_files.save(folder / name, {"classifier/kernel": kernel})
+
+
+def test_a_weights_file_says_how_many_classes_there_are(tmp_path):
+    weights = save_weights(tmp_path, classes=7)
+    assert source.resolve("lenet5", weights=weights).classes == 7
+    assert source.resolve("lenet5", weights=weights, classes=7).classes == 7
+    with pytest.raises(UsageError) as caught:
+        source.resolve("lenet5", weights=weights, classes=5)
+    advice = "leave --classes out, or train another head with `edgecls finetune`"
+    assert str(caught.value) == f"--classes is 5, but the weights are of 7 classes; {advice}"
+
+
+def test_of_a_checkpoint_the_part_is_known(tmp_path):
+    tensor = torch_files.tensor("0", np.ones((7, 84), np.float32))
+    content = torch_files.pickled({"model": {"a": tensor}, "model_ema": {"a": tensor}})
+    torch_files.write_zip(tmp_path / "net.pth", content, {"0": np.ones((7, 84), np.float32).tobytes()})
+    found = source.resolve("lenet5", weights=tmp_path / "net.pth")
+    assert found.weights.part == "model_ema"
+    assert list(found.weights_notes()) == ["the weights are those of model_ema in net.pth"]
+    assert source.resolve("lenet5", weights=save_weights(tmp_path, classes=7)).weights.part is None
+
+
+def test_labels_are_those_that_are_given_or_those_of_the_published_weights(files):
+    (files / "digits.txt").write_text("\n".join("0123456789"))
+    (files / "three.txt").write_text("a\nb\nc")
+    assert source.resolve("lenet5", labels="digits.txt").labels == tuple("0123456789")
+    assert source.resolve("lenet5").labels is None
+    assert source.resolve("mobilenet_v2", weights="random").labels is None
+    assert source.resolve("mobilenet_v2", weights="imagenet").labels[:2] == ("tench", "goldfish")
+    assert source.resolve("resnet110_cifar", weights="imagenet").labels[3] == "cat"
+    assert source.resolve("net.onnx", labels="three.txt").labels == ("a", "b", "c")
+    with pytest.raises(UsageError, match=r"^--labels names 3 classes, the model has 10$"):
+        source.resolve("lenet5", labels="three.txt")
 
 
 @pytest.fixture

@@ -81,6 +81,10 @@ def export(
             show_default=False,
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|imagenet|cifar10", help="Names of the classes, one a line.", show_default=False),
+    ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Run code that is in a Keras file, such as Lambda layers.")
     ] = False,
@@ -127,6 +131,7 @@ def export(
                 preprocess=preprocess,
                 custom=custom or (),
                 unsafe=unsafe,
+                labels=labels,
                 io=io,
                 per_tensor=per_tensor,
                 seed=seed,

@@ -11,6 +11,7 @@ import numpy as np
 from edgecls import builder, images, keras_file, layers, reference
 from edgecls.errors import UncountableOp, WorkFailed
 from edgecls.exporters import adoption, calibration, frozen
+from edgecls.labels import check as check_labels
 from edgecls.reference import Reference
 from edgecls.spec import Preprocess
 
@@ -30,6 +31,7 @@ def make(
     file: dict[str, Any] | None,
     plan: dict[str, Any],
     model: dict[str, Any],
+    labels: list[str] | None,
     work: str,
     tflite: str | None,
     onnx: bool,
@@ -38,8 +40,8 @@ def make(
     """Child process: from a row, or a model file, to the work folder's files.
 
     row: keyword arguments of `builder.build`. file: of `keras_file.load`. plan: of `calibration.plan`,
-    as JSON. model: see `reference.identity`. tflite: where to write the float .tflite, if it is
-    wanted. onnx: whether an ONNX graph is wanted.
+    as JSON. model: see `reference.identity`. labels: names of the classes, if they are known. tflite:
+    where to write the float .tflite, if it is wanted. onnx: whether an ONNX graph is wanted.
     Returns what a manifest wants to know of the model, and of the pictures.
     """
     folder = Path(work)
@@ -51,6 +53,7 @@ def make(
 
     emit({"stage": "build"})
     net, notes = (builder.build(**row), []) if row else keras_file.load(**file)
+    check_labels(labels, net.output_shape[-1])
     _, size, _, channels = net.input_shape
     emit({"stage": "freeze"})
     graph, run = frozen.freeze(net, "the model" if row else Path(file["path"]).name)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecls import artifact, builder, pretrained, registry
+from edgecls import labels as names
+from edgecls import weights as weights_files
 from edgecls.errors import BadFile, UsageError
 from edgecls.exporters import preprocessing
 from edgecls.finetuning import record
 from edgecls.finetuning.record import Training
 from edgecls.pretrained import Choice
 from edgecls.spec import PREPROCESS, ModelSpec, Preprocess
-from edgecls.weights import check_file
 
 _KINDS = {".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".tflite": "tflite", ".onnx": "onnx"}
 
@@ -27,8 +28,8 @@ class Source:
 
     name: of the folder and the files that are made. digest: identifies the weights; empty before
     published ones are here. spec: the row, where it is one; path: the model or weights file, where
-    there is one; choice: of the row's weights, where they are in no file of the user's own.
-    preprocess: None where nobody said how pictures become this model's input.
+    there is one; part: the dictionary in a checkpoint that its weights are in; choice: of the row's
+    weights, where they are in no file of the user's own. given_labels: of --labels. preprocess: None where nobody said how pictures become this model's input.
     custom, unsafe: see `keras_file.load`. notes: what a user must be told of a file. training: what
     `edgecls finetune` wrote into it.
     """
@@ -39,7 +40,9 @@ class Source:
     preprocess: Preprocess | None
     spec: ModelSpec | None = None
     path: Path | None = None
+    part: str = ""
     choice: Choice = Choice()
+    given_labels: tuple[str, ...] | None = None
     classes: int | None = None
     input_size: int | None = None
     seed: int | None = None
@@ -50,7 +53,10 @@ class Source:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        return self.training and self.training.labels
+        """Names of the classes, where anybody said them."""
+        if self.given_labels or self.training:
+            return self.given_labels or self.training.labels
+        return names.published(self.spec) if self.choice.published else None
 
     @property
     def tier(self) -> str | None:
@@ -96,10 +102,13 @@ class Source:
             reason = self.choice.reason
             return artifact.WeightsInfo(source="random", trained=False, seed=self.seed, reason=reason)
         licence = self.training and self.training.weights.licence  # of what it began with
-        return artifact.WeightsInfo(source=str(self.path), trained=True, sha256=self.digest, licence=licence)
+        file, part = str(self.path), self.part or None
+        return artifact.WeightsInfo(source=file, part=part, trained=True, sha256=self.digest, licence=licence)
 
-    def published_notes(self) -> Iterator[str]:
-        """What a user must be told of published weights."""
+    def weights_notes(self) -> Iterator[str]:
+        """What a user must be told of trained weights."""
+        if self.part:
+            yield f"the weights are those of {self.part} in {self.path.name}"
         published = self.choice.published
         if published and published.top1 and published.preprocess.crop != self.input_size:
             size = published.preprocess.crop
@@ -131,12 +140,14 @@ def resolve(
     preprocess: preprocessing.Said = None,
     custom: Sequence[str] = (),
     unsafe: bool = False,
+    labels: str | Path | None = None,
     seed: int = 0,
 ) -> Source:
     """Find what `target` names. Raises UnknownName, BadFile, UsageError; imports no framework.
 
     classes, weights and seed go with a row; preprocess (see `preprocessing.parse`), custom and unsafe
-    (see `keras_file.load`) with a model file; input_size with a row, or a file of any size.
+    (see `keras_file.load`) with a model file; input_size with a row, or a file of any size; labels (see
+    `labels.read`) with all. A weights file says the classes of a row itself.
     """
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, got {seed}")
@@ -147,11 +158,21 @@ def resolve(
         for option, value in (("--preprocess", preprocess), ("--custom", custom), ("--unsafe", unsafe)):
             if value:
                 raise UsageError(f"{option} is for model files; {target} is an architecture")
-        return _row(registry.get(str(target)), weights, classes, input_size, seed)
+        found = _row(registry.get(str(target)), weights, classes, input_size, seed)
+        return _named(found, labels)
     for option, value in (("--classes", classes), ("--weights", None if str(weights) == pretrained.AUTO else weights)):
         if value is not None:
             raise UsageError(f"{option} is for architectures; {path.name} has its own")
-    return _file(path, _kind(path), input_size, preprocess, custom, unsafe)
+    return _named(_file(path, _kind(path), input_size, preprocess, custom, unsafe), labels)
+
+
+def _named(source, labels):
+    if labels is None:
+        return source
+    given = names.read(labels)
+    if source.classes:
+        names.check(given, source.classes)
+    return dataclasses.replace(source, given_labels=given)
 
 
 def _kind(path):
@@ -198,13 +219,14 @@ def _file(path, kind, input_size, preprocess, custom, unsafe):
 
 
 def _row(spec, weights, classes, input_size, seed):
-    classes = spec.classes if classes is None else classes
+    wanted = spec.classes if classes is None else classes
     size = spec.input_size if input_size is None else input_size
-    builder.check_sizes(spec, classes=classes, input_size=size)
-    choice, path = pretrained.choose(spec, weights, classes=classes), None
+    builder.check_sizes(spec, classes=wanted, input_size=size)
+    choice, path, part = pretrained.choose(spec, weights, classes=wanted), None, ""
     if choice is None:
         choice, path = Choice(), Path(weights)
-        check_file(path)
+        tensors, part = weights_files.open_file(path)
+        wanted = weights_files.classes(tensors, spec, classes)
     return Source(
         kind="row",
         name=registry.shortest_name(spec),
@@ -212,8 +234,9 @@ def _row(spec, weights, classes, input_size, seed):
         preprocess=(choice.published or spec).preprocess.at(size),
         spec=spec,
         path=path,
+        part=part,
         choice=choice,
-        classes=classes,
+        classes=wanted,
         input_size=size,
         seed=seed,
     )

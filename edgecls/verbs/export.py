@@ -24,13 +24,19 @@ from edgecls.verbs.pipeline import Job, Stage, make, tool_versions
 #: Our modules, besides `models` and `exporters`, that decide what is in a file.
 _MAKING_FILES = (
     "builder.py",
+    "h5_file.py",
     "images.py",
     "keras_file.py",
     "keras_layers.py",
+    "keras_names.py",
     "layers.py",
+    "mapped.py",
+    "plain_pickle.py",
     "randomise.py",
+    "safetensors_file.py",
     "spec.py",
     "synthetic.py",
+    "torch_file.py",
     "weights.py",
 )
 
@@ -50,6 +56,7 @@ def export(
     preprocess: str | Preprocess | Sequence[str] | None = None,
     custom: Sequence[str] = (),
     unsafe: bool = False,
+    labels: str | Path | None = None,
     io: str | None = None,
     per_tensor: bool = False,
     seed: int = 0,
@@ -75,6 +82,8 @@ def export(
     preprocess: for model files, how pictures become their input: see `preprocessing.parse`.
     custom: "module:Name" of each class or function of the user's own in a .keras or .h5 file. unsafe:
         run code that is in such a file too.
+    labels: a file that names the classes, one a line, "imagenet" or "cifar10"; the manifest has them. Of
+        published weights, and of what `finetune` wrote, they are known.
     io: type of an int8 graph's ends, "uint8", "int8" or "float32"; the recipe's own by default.
     per_tensor: of int8 and int16x8, weights have one scale for each tensor, for targets that know no
         other; they are equalised before (see `equalisation`).
@@ -99,6 +108,7 @@ def export(
             preprocess=preprocess,
             custom=custom,
             unsafe=unsafe,
+            labels=labels,
             seed=seed,
         )
         recipes = _recipes(source, formats, precisions, io, per_tensor, on_note)
@@ -194,7 +204,9 @@ def _ready(job: Job, force: bool) -> dict[Recipe, Artifact]:
     if force:
         return {}
     with ThreadPoolExecutor() as pool:  # a digest of a large file takes a while
-        found = pool.map(lambda recipe: _up_to_date(job.target(recipe), _fingerprint(job, recipe)), job.recipes)
+        found = pool.map(
+            lambda recipe: _up_to_date(job.target(recipe), _fingerprint(job, recipe)), job.recipes
+        )
         return {recipe: one for recipe, one in zip(job.recipes, found, strict=True) if one}
 
 

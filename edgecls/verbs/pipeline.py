@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecls import artifact, process, reference, verification
+from edgecls import artifact, labels, process, reference, verification
 from edgecls.artifact import Agreement, Artifact, CalibrationInfo, Manifest, ModelInfo, TensorInfo
 from edgecls.errors import ChildFailed, WorkFailed
 from edgecls.exporters import making
@@ -108,6 +109,7 @@ class Job:
             "input_size": source.input_size,
             "custom": source.custom_code(),
             "preprocess": source.preprocess and source.preprocess.to_json(),
+            "labels": source.labels and hashlib.sha256("\n".join(source.labels).encode()).hexdigest(),
             "io": self.io_of(recipe),
             "calibration": self.plan.digest if recipe.calibrated else None,
             "calibration_method": self.plan.method if recipe.calibrated else None,
@@ -221,6 +223,7 @@ class _Pipeline:
                 file=None if row else source.file,
                 plan=plan,
                 model=self.model,
+                labels=source.labels,
                 work=str(self.work),
                 tflite=str(self._float("tflite")) if "tflite" in self.converting else None,
                 onnx="onnx" in self.converting,
@@ -237,6 +240,7 @@ class _Pipeline:
                 input_size=source.input_size,
             )
             self.float_seconds, facts = adopted.seconds, adopted.result
+            labels.check(source.labels, facts["classes"])
         else:
             fp32 = next(found for recipe, found in self.ready.items() if recipe.precision == "fp32")
             known = fp32.manifest
@@ -359,7 +363,7 @@ class _Pipeline:
         name = self.job.target(recipe).name
         if untrained := self.source.weights.note:
             yield untrained
-        yield from self.source.published_notes()
+        yield from self.source.weights_notes()
         yield from self.source.notes
         yield from facts["model"]["notes"]
         yield from (f"{name}: {note}" for note in result["notes"])
