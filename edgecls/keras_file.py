@@ -158,7 +158,7 @@ def _classifier(model, name, input_size):
 
     given = getattr(model, "inputs", None)
     if given:
-        check_ends(name, *([tensor.name for tensor in ends] for ends in (given, model.outputs)))
+        check_ends(name, *([tensor._keras_history.operation.name for tensor in ends] for ends in (given, model.outputs)))
         shape, dtype = given[0].shape, given[0].dtype
     else:  # a class of the user's own
         shape, dtype = model.get_build_config().get("input_shape"), "float32"

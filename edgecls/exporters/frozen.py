@@ -111,9 +111,9 @@ def _skip_casts_of_pixels(nodes):
     whole numbers."""
     import tensorflow as tf
 
-    for node in nodes.values():
-        inner = nodes[node.input[0].partition(":")[0]] if node.op == "Cast" else node
-        if inner.op == "Cast" and inner is not node and _source(nodes, inner.input[0]) == INPUT:
+    for node in [node for node in nodes.values() if node.op == "Cast"]:
+        inner = nodes[_source(nodes, node.input[0])]
+        if inner.op == "Cast" and _source(nodes, inner.input[0]) == INPUT:
             types = (inner.attr["SrcT"], inner.attr["DstT"], node.attr["DstT"])
             first, between, last = (tf.as_dtype(attribute.type) for attribute in types)
             if first == last and between.is_integer:
