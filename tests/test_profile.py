@@ -19,7 +19,7 @@ QUICK = {"runs": 3, "min_seconds": 0.0, "warmup": 0}
 PARAMS, MACS = 6, 96
 
 
-def publish(path, name, *, trained=False, tag=None, passed=True, params=PARAMS, macs=MACS):
+def publish(path, name, *, trained=False, tag=None, passed=True, params=PARAMS, macs=MACS, graph_params=None, graph_macs=None):
     """A tiny file at `path` with a manifest that says it is the architecture `name`."""
     format, precision = path.suffix[1:], path.stem.rpartition("-")[2]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +64,9 @@ def publish(path, name, *, trained=False, tag=None, passed=True, params=PARAMS, 
             reason="",
         ),
         reference="reference.npz",
+        graph_params=graph_params or params,
+        graph_macs=graph_macs or macs,
+        lowerings=(),
         float_ops=(),
         notes=(),
         labels=None,
@@ -190,6 +193,18 @@ def test_counts_that_differ_and_a_broken_export_are_told(tmp_path, exports, meas
         "it does not agree with its float model: its figures are those of a broken export",
     )
     assert notes[0] == f"vgg16 fp32 on litert: {profiles[0].subject.notes[0]}"
+
+
+def test_a_model_is_counted_as_its_own_and_a_file_of_zeros_says_so(tmp_path, exports, measured):
+    counts = {"params": 2, "macs": 24, "graph_params": PARAMS, "graph_macs": MACS}
+    publish(tmp_path / "vgg16" / "vgg16-int8.tflite", "vgg16", **counts)
+    (one,) = verb.profile("vgg16", artifacts=tmp_path, precisions=["int8"], runtimes=["litert"], **QUICK)
+    assert (one.subject.params, one.subject.macs) == (2, 24)
+    assert (one.subject.graph_params, one.subject.graph_macs) == (PARAMS, MACS)
+    assert one.gmacs_per_s == 24 / one.timing.median_ms / 1e6
+    assert one.subject.notes == (
+        "computes 0.0 M MACs with 0.00 M params, zeros included; the model has 0.0 M and 0.00 M",
+    )
 
 
 def test_files_from_elsewhere(tmp_path):
@@ -348,7 +363,7 @@ def test_a_failed_measurement_is_in_the_report_and_in_the_exit_code(tmp_path, ca
         (["--format", "jsno"], "unknown report format 'jsno'; did you mean json?"),
         (["--runtime", "litert,,ort"], "expected names with commas between them, got 'litert,,ort'"),
         (["--runtime", "tflite"], "unknown runtime 'tflite'; "),
-        (["--precision", "int88"], "unknown precision 'int88'; did you mean int8?"),
+        (["--precision", "int88"], "unknown precision 'int88'; did you mean int8 or int16x8?"),
         (["--runs", "0"], "--runs must be at least 1, got 0"),
         (["--runs", "many"], "Invalid value for '--runs'"),
         (["good.tflite", "--runtime", "ort"], "good.tflite runs in litert, but --runtime is ort"),

@@ -159,7 +159,8 @@ def test_a_real_measurement_comes_back_as_it_was(tmp_path):
         ("int8", ["float32", "uint8"], ["QuantizeLinear", "DequantizeLinear", "Conv"], "int8"),
         ("int8", ["int16"], ["CONV_2D"], "int16x8"),
         ("int8", ["float32"], ["CONV_2D"], "dynamic"),
-        ("int8", ["float32", "uint8"], ["DynamicQuantizeLinear", "ConvInteger"], "dynamic"),
+        ("int8", ["float32"], ["DEQUANTIZE", "CONV_2D"], "int8-weights"),
+        ("int8", ["float32", "uint8"], ["DynamicQuantizeLinear", "ConvInteger"], "int8-dynamic"),
         (None, ["float32"], ["MAX_POOL_2D"], "fp32"),
     ],
 )
@@ -168,7 +169,8 @@ def test_precision_is_read_from_the_graph(weights, computed, kinds, expected):
     if weights:
         constants.append(graph.Tensor("weights", (1000,), weights, "c"))
     activations = [graph.Tensor(f"activation {i}", (9000,), dtype) for i, dtype in enumerate(computed)]
-    ops = [graph.Op(index=i, kind=kind, name=kind, inputs=(), outputs=()) for i, kind in enumerate(kinds)]
+    reads = [tuple(constants[2:]), *[()] * len(kinds)]  # the first op has the weights
+    ops = [graph.Op(index=i, kind=kind, name=kind, inputs=reads[i], outputs=()) for i, kind in enumerate(kinds)]
     made = graph.Graph(
         path=None,
         format="onnx",
@@ -208,7 +210,7 @@ def test_a_line_that_lacks_its_end_alone_is_whole(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"schema": 2}, "schema 2 is not 1"),
+        ({"schema": 1}, "schema 1 is not 2"),
         ({"surprise": 1}, "unknown field 'surprise'"),
         ({"busy_cores": "many"}, "expected float, got 'many'"),
         ({"settings": None}, ""),

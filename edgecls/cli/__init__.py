@@ -24,6 +24,8 @@ _LOG_LINES = 20
 _COMMANDS = {
     "finetune": ("finetune", "Train an architecture on your own pictures."),
     "export": ("export", "Make .tflite and .onnx files."),
+    "recipes": ("recipes", "Explain the recipes that files are made by."),
+    "calibrate": ("calibrate", "Check pictures before they are calibrated with."),
     "profile": ("profile", "Measure time and memory of models."),
     "verify": ("verify", "Compare files with the models they were made from."),
     "evaluate": ("evaluate", "Measure how often files are right on labelled pictures."),

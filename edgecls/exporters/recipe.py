@@ -215,6 +215,7 @@ RECIPES = {
 
 def precisions_of(formats: Iterable[str]) -> tuple[str, ...]:
     """What can be made in one of `formats` at least, in order."""
+    formats = tuple(formats)
     known = {recipe.precision for recipe in RECIPES.values() if recipe.format in formats}
     return tuple(precision for precision in PRECISIONS if precision in known)
 

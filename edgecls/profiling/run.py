@@ -10,6 +10,7 @@ from pathlib import Path
 from edgecls import artifact, errors, process, runtimes
 from edgecls.graph import Graph, read
 from edgecls.graph.cost import cost
+from edgecls.graph.rules import DEQUANTIZE
 from edgecls.profiling import machine
 from edgecls.profiling.record import Profile, Settings, Subject, Timing
 
@@ -48,17 +49,21 @@ def describe(path: Path) -> Subject:
             model=path.stem,
             sha256=artifact.sha256(path),
             precision=precision(graph),
+            params=counted and counted.params,
+            macs=counted and counted.macs,
             notes=tuple(notes),
             **measured,
         )
     manifest = artifact.load(path).manifest
     model = manifest.model
-    declared = model.folded_params, model.macs
-    if counted and model.macs is not None and declared != (counted.params, counted.macs):
+    declared, own = (manifest.graph_params, manifest.graph_macs), (model.folded_params, model.macs)
+    if counted and declared != (counted.params, counted.macs):
         notes.append(
-            f"counts differ: its manifest says {model.folded_params} params and {model.macs} MACs, "
+            f"counts differ: its manifest says {declared[0]} params and {declared[1]} MACs, "
             f"the file holds {counted.params} and {counted.macs}"
         )
+    elif own != declared:
+        notes.append(artifact.counts_note(own, declared))
     if not manifest.agreement.passed:
         notes.append("it does not agree with its float model: its figures are those of a broken export")
     return Subject(
@@ -67,6 +72,8 @@ def describe(path: Path) -> Subject:
         precision=manifest.precision,
         tier=model.tier,
         trained=manifest.weights.trained,
+        params=model.folded_params,
+        macs=model.macs,
         notes=tuple(notes),
         **measured,
     )
@@ -108,7 +115,8 @@ def profile_file(
 def precision(graph: Graph) -> str:
     """Of a file that has no manifest: the type of most bytes of its weights, of the input without any.
 
-    "dynamic" is int8 weights with float activations.
+    With float activations, int8 weights are "int8-weights" where they become floats first, else
+    "dynamic" (TFLite) or "int8-dynamic" (ONNX).
     """
     stored = Counter()
     for tensor in graph.tensors.values():
@@ -118,8 +126,9 @@ def precision(graph: Graph) -> str:
     if _PRECISIONS.get(weights) != "int8":
         return _PRECISIONS.get(weights, weights)
     computed = {tensor.dtype for tensor in graph.tensors.values() if not tensor.constant}
-    if not computed & {"int8", "uint8", "int16"} or any(
-        op.kind == "DynamicQuantizeLinear" for op in graph.ops
-    ):
-        return "dynamic"
-    return "int16x8" if "int16" in computed else "int8"
+    if any(op.kind == "DynamicQuantizeLinear" for op in graph.ops):
+        return "int8-dynamic"
+    if computed & {"int8", "uint8", "int16"}:
+        return "int16x8" if "int16" in computed else "int8"
+    readers = {op.kind for op in graph.ops for tensor in op.inputs if tensor and tensor.dtype == weights}
+    return "int8-weights" if readers <= DEQUANTIZE else "dynamic"

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgecls import __version__, artifact, pretrained, profiling, registry
 from edgecls import runtimes as runtime_table
 from edgecls.errors import BadFile, UnknownName, UsageError, WorkFailed
-from edgecls.exporters.recipe import PRECISIONS
+from edgecls.exporters.recipe import PRECISIONS, precisions_of, recipe_for
 from edgecls.profiling import Profile, Settings, Subject
 from edgecls.profiling.store import Store
 from edgecls.runtimes import Runtime
@@ -101,7 +101,11 @@ def profile(
     folder = Path(artifacts)
     artifact.check_writable(folder, "--artifacts")
     precisions = precisions or DEFAULT_PRECISIONS
-    total = len(cases) + len(names) * (1 + len(chosen) * len(precisions))
+    for precision in precisions:
+        if names and precision not in precisions_of(runtime.format for runtime in chosen):
+            recipe_for(chosen[0].format, precision)  # raises
+    recipes = [each for runtime in chosen for each in precisions_of([runtime.format]) if each in precisions]
+    total = len(cases) + len(names) * (1 + len(recipes))
     for number, name in enumerate(names):
         on_step(Step(number, total, f"export {name}"))
         cases += _exported(name, chosen, precisions, folder, on_note)
@@ -172,11 +176,12 @@ def _exported(
         (runtime.format, precision): folder / name / f"{name}-{precision}.{runtime.format}"
         for runtime in chosen
         for precision in precisions
+        if precision in precisions_of([runtime.format])
     }
     found = {key: _artifact(path) for key, path in paths.items()}
     lacking = defaultdict(list)
     for format in dict.fromkeys(format for format, _ in paths):
-        missing = tuple(precision for precision in precisions if not found[format, precision])
+        missing = tuple(precision for (of, precision), case in found.items() if of == format and not case)
         lacking[missing].append(format)
     lacking.pop((), None)
     reason = ""

@@ -1,0 +1,42 @@
+"""`edgecls recipes`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from edgecls.exporters.recipe import MEASURED_ON, RECIPES
+from edgecls.text import table
+
+
+def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with everything known.")] = False) -> None:
+    """Explain what `edgecls export --recipe NAME` makes, when to choose it, and what it costs.
+
+    size and time are shares of the float file's, the time that of one inference on one core of a CPU with
+    integer dot products. Ends are the types of input and output, the default first. Recipes that need
+    pictures take ranges of activations from those of --calibration.
+    """
+    if as_json:
+        listed = [{**dataclasses.asdict(one), "measured_on": MEASURED_ON} for one in RECIPES.values()]
+        print(json.dumps(listed, indent=1))
+        return
+    headers = ("recipe", "format", "size", *(f"time {net}" for net in MEASURED_ON), "needs", "ends", "what it is", "choose it")
+    rows = [
+        (
+            one.precision,
+            one.format,
+            f"{one.sizes[0]:.2f}",
+            *(f"{time:.2f}" for time in one.times),
+            "pictures" if one.calibrated else "-",
+            "|".join(one.io),
+            one.summary,
+            one.choose,
+        )
+        for one in RECIPES.values()
+    ]
+    numeric = (False, False, True, *[True] * len(MEASURED_ON), False, False, False, False)
+    print(table(headers, rows, numeric=numeric, styled=sys.stdout.isatty()), end="")
