@@ -120,6 +120,7 @@ def _fit(model, stage, batches, pictures, epochs, learning_rate, history, emit):
         epochs=epochs,
         class_weight=pictures.class_weights,
         callbacks=[keep, backup],
+        shuffle=False,  # the batches are shuffled
         verbose=0,
     )
 

@@ -182,7 +182,7 @@ def _with_weights(source: Source, on_stage, on_note) -> Source:
     if not source.weights.trained:
         why = f", since {source.weights.reason}" if source.weights.reason else ""
         on_note(f"untrained: it begins with random weights{why}; that takes many more pictures and epochs")
-    for note in source.published_notes():
+    for note in source.weights_notes():
         on_note(note)
     return source
 
