@@ -262,10 +262,10 @@ def test_what_nobody_publishes_is_refused_with_what_there_is(row, name, classes,
 def test_another_size_is_told_of():
     found = source.resolve("efficientnet_b2.torchvision")
     assert found.input_size == 260 and found.preprocess == found.spec.weights[0].preprocess.at(260)
-    assert list(found.published_notes()) == [
+    assert list(found.weights_notes()) == [
         "IMAGENET1K_V1 has its published accuracy at 288x288, with --input-size 288"
     ]
-    assert list(source.resolve("efficientnet_b2.torchvision", input_size=288).published_notes()) == []
+    assert list(source.resolve("efficientnet_b2.torchvision", input_size=288).weights_notes()) == []
 
 
 def test_every_file_has_a_place_of_its_own_and_a_reader():
