@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 
-def edgecls(*arguments, **options) -> subprocess.CompletedProcess:
-    """Run `edgecls ARGUMENTS` to its end; options of subprocess.run."""
-    return subprocess.run(line(*arguments), capture_output=True, text=True, timeout=300, **options)
+def edgecls(*arguments, timeout=300, **options) -> subprocess.CompletedProcess:
+    """Run `edgecls ARGUMENTS` to its end, within `timeout` seconds; options of subprocess.run."""
+    return subprocess.run(line(*arguments), capture_output=True, text=True, timeout=timeout, **options)
 
 
 def line(*arguments) -> list[str]:
