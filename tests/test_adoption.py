@@ -108,6 +108,153 @@ def test_an_onnx_file_from_elsewhere_is_taken_and_quantized(tmp_path, batch, ops
     ]
 
 
+TORCH = Path(__file__).parent / "data" / "torch_onnx"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in TORCH.glob("*.onnx")))
+def test_a_file_that_pytorch_exported_answers_as_pytorch(tmp_path, name):
+    """Convolutions, one of them depthwise, batch norm, hard swish, ReLU6, squeeze and excitation, GELU, mean, dense."""
+    with np.load(TORCH / "answers.npz") as file:
+        held, wanted = file["pictures"][:, None], file["logits"]
+    adopted, target = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    any_size = name in ("script-11.onnx", "script-17.onnx", "script-20.onnx")
+    facts = adoption.adopt_onnx(str(TORCH / name), str(adopted), 16 if any_size else None, ignore)
+    assert (facts["classes"], facts["input_size"], facts["layout"]) == (5, (16, 16), "NCHW")
+    notes = [f"{name} {ANY_NUMBER}"] * ("inputs" not in name)
+    assert facts["notes"] == notes + [f"{name} takes pictures of any size; the files made of it take 16x16"] * any_size
+    assert answers(adopted, held) == pytest.approx(wanted, abs=1e-5)
+    graph = read(adopted)
+    assert not any(graph.dynamic.values()) and graph.outputs[0].shape == (1, 5)
+    assert sum(op.kind == "BatchNormalization" for op in graph.ops) == 1  # the one behind the mean
+    np.save(tmp_path / "pictures.npy", pictures(size=16))
+    arguments = str(adopted), str(target), "int8", str(tmp_path / "pictures.npy"), (-1.0, 1.0), "float32", ignore
+    onnx_exporter.quantize(*arguments)
+    assert 20 < verification.sqnr_db(wanted, answers(target, held)) < 60
+
+
+def changed(path, change) -> Path:
+    """A torch-like file after `change` of its graph."""
+    model = onnx.load(torch_like(path))
+    change(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def with_chains(graph):
+    """Weights behind Identity nodes, as PyTorch has those that layers share, and one before the output."""
+    for node in graph.node:
+        node.output[:] = ["last" if name == "495" else name for name in node.output]
+    for tensor in list(graph.initializer):
+        source = tensor.name
+        for step in ("one", "two"):
+            graph.node.insert(0 if step == "one" else 1, helper.make_node("Identity", [source], [f"{tensor.name}/{step}"]))
+            source = f"{tensor.name}/{step}"
+        for node in graph.node:
+            if node.op_type != "Identity":
+                node.input[:] = [source if name == tensor.name else name for name in node.input]
+    graph.node.append(helper.make_node("Identity", ["last"], ["495"]))
+
+
+def with_computed_shape(graph):
+    """`x.view(x.size(0), -1)` in place of Flatten."""
+    place = next(place for place, node in enumerate(graph.node) if node.op_type == "Flatten")
+    graph.node.remove(graph.node[place])
+    constants = {"zero": np.array(0), "axis": np.array([0]), "rest": np.array([-1])}
+    graph.initializer.extend(numpy_helper.from_array(value.astype(np.int64), name) for name, value in constants.items())
+    nodes = [
+        helper.make_node("Shape", ["pool"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["batch"]),
+        helper.make_node("Unsqueeze", ["batch", "axis"], ["row"]),
+        helper.make_node("Concat", ["row", "rest"], ["view"], axis=0),
+        helper.make_node("Reshape", ["pool", "view"], ["flat"]),
+    ]
+    for offset, node in enumerate(nodes):
+        graph.node.insert(place + offset, node)
+
+
+def with_our_names(graph):
+    """Inner tensors that have the names we give the ends."""
+    names = {"relu": "logits", "pool": "image"}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+@pytest.mark.parametrize("change", [with_chains, with_computed_shape, with_our_names])
+def test_an_onnx_file_of_another_hand_is_the_same_in_the_end(tmp_path, change):
+    plain, other = tmp_path / "plain.onnx", tmp_path / "other.onnx"
+    adoption.adopt_onnx(str(torch_like(tmp_path / "net.onnx")), str(plain), None, ignore)
+    adoption.adopt_onnx(str(changed(tmp_path / "odd.onnx", change)), str(other), None, ignore)
+    assert answers(other, pictures()) == pytest.approx(answers(plain, pictures()), abs=1e-6)
+    kinds = [[op.kind.replace("Reshape", "Flatten") for op in read(path).ops] for path in (plain, other)]
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize("location", ["net.onnx.data", "weights.bin"])
+def test_weights_beside_an_onnx_file_go_into_ours(tmp_path, location):
+    source = torch_like(tmp_path / "net.onnx")
+    wanted = answers(source, pictures())
+    onnx.save(onnx.load(source), source, save_as_external_data=True, location=location, size_threshold=0)
+    (tmp_path / "out").mkdir()
+    adoption.adopt_onnx(str(source), str(tmp_path / "out" / "fp32.onnx"), None, ignore)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fp32.onnx"]
+    (tmp_path / location).unlink()
+    assert answers(tmp_path / "out" / "fp32.onnx", pictures()) == pytest.approx(wanted, abs=1e-5)
+    with pytest.raises(BadFile, match=rf"^net.onnx is not a valid .onnx file: .*{location}") as caught:
+        adoption.adopt_onnx(str(source), str(tmp_path / "out" / "again.onnx"), None, ignore)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("tail", "function"), [(["Softmax"], "softmax"), (["Sigmoid"], "sigmoid"), (["Relu"], None)])
+def test_an_onnx_file_that_gives_probabilities_is_said_to(tmp_path, tail, function):
+    facts = adoption.adopt_onnx(
+        str(torch_like(tmp_path / "net.onnx", tail=tail)), str(tmp_path / "fp32.onnx"), None, ignore
+    )
+    assert facts["notes"] == [f"net.onnx ends in a {function}: it gives probabilities, not logits"] * bool(function)
+
+
+@pytest.mark.parametrize(("then", "function"), [("LOGISTIC", "sigmoid"), ("FLOOR", None)])
+def test_a_tflite_file_that_gives_probabilities_is_said_to(tmp_path, then, function):
+    source = tiny.save_tflite(tmp_path / "net.tflite", input_shape=(1, 1, 1, 3), then=then)
+    facts = adoption.adopt_tflite(str(source), str(tmp_path / "fp32.tflite"), None, ignore)
+    assert facts["notes"] == [f"net.tflite ends in a {function}: it gives probabilities, not logits"] * bool(function)
+
+
+def test_one_number_is_said_not_to_be_judged_by_its_class(tmp_path):
+    source = tiny.save_tflite(tmp_path / "net.tflite", input_shape=(1, 1, 1, 3), filters=1)
+    facts = adoption.adopt_tflite(str(source), str(tmp_path / "fp32.tflite"), None, ignore)
+    assert facts["classes"] == 1
+    assert facts["notes"] == ["net.tflite gives one number, not one for each class: `top-1 same` says nothing of it"]
+
+
+def test_an_onnx_file_of_any_size_takes_the_one_asked_for(tmp_path):
+    source, adopted = torch_like(tmp_path / "net.onnx", size=("H", "W")), tmp_path / "fp32.onnx"
+    facts = adoption.adopt_onnx(str(source), str(adopted), 20, ignore)
+    assert facts["input_size"] == (20, 20)
+    assert facts["notes"] == ["net.onnx takes pictures of any size; the files made of it take 20x20"]
+    held = pictures(size=20)
+    wanted = verification.logits(runtimes.open(source, size=20), held)
+    assert answers(adopted, held) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_an_onnx_file_of_another_size_is_told_why(tmp_path):
+    source = torch_like(tmp_path / "net.onnx")
+    with pytest.raises(UsageError, match="^--input-size 20 is not to be had: net.onnx takes pictures of 12x12 alone$"):
+        adoption.adopt_onnx(str(source), str(tmp_path / "fp32.onnx"), 20, ignore)
+
+
+def test_a_size_that_an_onnx_file_cannot_take_is_told_why(tmp_path):
+    source = torch_like(tmp_path / "net.onnx", size=("H", "W"))
+    model = onnx.load(source)
+    pool = next(node for node in model.graph.node if node.op_type == "GlobalAveragePool")
+    pool.CopyFrom(helper.make_node("AveragePool", list(pool.input), list(pool.output), kernel_shape=[4, 4]))
+    onnx.save(model, source)  # which leaves one pixel of 12x12, and more of 20x20
+    adoption.adopt_onnx(str(source), str(tmp_path / "fp32.onnx"), 12, ignore)
+    with pytest.raises(UsageError, match=r"^net.onnx cannot be taken with pictures of \(1, 3, 20, 20\): ") as caught:
+        adoption.adopt_onnx(str(source), str(tmp_path / "other.onnx"), 20, ignore)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_gray_onnx_file(tmp_path):
     source = torch_like(tmp_path / "net.onnx", channels=1)
     facts = adoption.adopt_onnx(str(source), str(tmp_path / "fp32.onnx"), None, ignore)

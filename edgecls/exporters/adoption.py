@@ -15,6 +15,8 @@ from edgecls.keras_file import check_ends, side
 
 #: What older .onnx files are brought to, and the first opset that has scales per channel.
 _OPSET, _PER_CHANNEL_OPSET = 17, 13
+#: The first version of the format in which weights are no inputs.
+_IR_VERSION = 4
 _QUANTIZED_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
 _QUANTIZED = "is quantized already; give the float32 model it was made from"
 _HALF = "is in float16; give the float32 model it was made from"
@@ -113,9 +115,11 @@ def adopt_onnx(source: str, target: str, input_size: int | None, emit) -> dict[s
         raise BadFile(f"{name} is not a valid .onnx file: {_first_line(error)}") from error
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]  # older files list weights too
-    _check_onnx(name, graph, inputs)
-    (image,), (logits,) = inputs, graph.output
+    for value in [value for value in graph.input if value.name in weights]:
+        graph.input.remove(value)  # weights listed as inputs may be changed by who runs a file, and are not folded
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    _check_onnx(name, graph)
+    (image,), (logits,) = graph.input, graph.output
     dims = image.type.tensor_type.shape.dim
     shape, layout, notes = _closed(name, [dim.dim_value or dim.dim_param or "?" for dim in dims], input_size)
     for dim, size in zip(dims, shape, strict=True):
@@ -130,6 +134,8 @@ def adopt_onnx(source: str, target: str, input_size: int | None, emit) -> dict[s
     out = [dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim]
     out[:1] = [batch or 1 for batch in out[:1]]
     facts = _facts(name, shape, layout, out, _last_kind(graph), notes)
+    for dim, size in zip(model.graph.output[0].type.tensor_type.shape.dim, out, strict=True):
+        dim.dim_value = size
     names = {name: f"{name}/inner" for name in (INPUT, OUTPUT)} | {image.name: INPUT, logits.name: OUTPUT}
     rename(model.graph, names)
     for tensor in model.graph.initializer:
@@ -144,17 +150,17 @@ def adopt_onnx(source: str, target: str, input_size: int | None, emit) -> dict[s
     return facts
 
 
-def _check_onnx(name, graph, inputs):
+def _check_onnx(name, graph):
     """Raise UsageError for what is not a float graph with two ends."""
     from onnx import TensorProto
 
-    check_ends(name, *([value.name for value in end] for end in (inputs, graph.output)))
+    check_ends(name, *([value.name for value in end] for end in (graph.input, graph.output)))
     types = {tensor.data_type for tensor in graph.initializer}
     if {node.op_type for node in graph.node} & _QUANTIZED_OPS or types & {TensorProto.INT8, TensorProto.UINT8}:
         raise UsageError(f"{name} {_QUANTIZED}")
     if TensorProto.FLOAT16 in types:
         raise UsageError(f"{name} {_HALF}")
-    kind = TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type)
+    kind = TensorProto.DataType.Name(graph.input[0].type.tensor_type.elem_type)
     _check_type(name, {"FLOAT": "float32", "DOUBLE": "float64"}.get(kind, kind.lower()))
 
 
