@@ -16,7 +16,7 @@ _LONGEST = 10_000_000
 
 @functools.cache
 def imagenet() -> tuple[str, ...]:
-    """The 1000 classes of ILSVRC 2012, in the order of `dataset.imagenet_wnids`; two of each `crane`, `maillot`."""
+    """The 1000 classes of ILSVRC 2012, as `dataset.imagenet_wnids` has them. Two are crane, two maillot."""
     file = resources.files("edgecls").joinpath("data/imagenet_labels.txt")
     return tuple(file.read_text("utf-8").splitlines())
 

@@ -44,6 +44,6 @@ def _array(data, start, name, *, dtype, shape, data_offsets):
         raise ValueError(f"{name} is of type {dtype}; known are {', '.join(_DTYPES)}")
     first, end = data_offsets
     found = mapped.array(data, start + first, shape, _DTYPES[dtype])
-    if found.size * mapped.itemsize(_DTYPES[dtype]) != end - first:
-        raise ValueError(f"{name} of shape {tuple(shape)} lies in {end - first:,} bytes")
+    if first < 0 or found.size * mapped.itemsize(_DTYPES[dtype]) != end - first:
+        raise ValueError(f"{name} of shape {tuple(shape)} lies in the bytes {first:,} to {end:,}")
     return found

@@ -42,7 +42,11 @@ def test_some_labels_go_by_a_name():
     ("content", "kind", "reason"),
     [
         (b"cat\n\ndog\n", UsageError, "labels.txt has no label in line 2; name all classes, one a line"),
-        (b"a\n\n\n\n \nb", UsageError, "labels.txt has no label in line 2, 3, 4 and 1 more; name all classes"),
+        (
+            b"a\n\n\n\n \nb",
+            UsageError,
+            "labels.txt has no label in line 2, 3, 4 and 1 more; name all classes",
+        ),
         (b"", UsageError, "labels.txt has no label in line 1; name"),
         (b"cat\nB\xe4r\n", BadFile, "labels.txt is not UTF-8 in line 2; save it as UTF-8"),
         (b"x" * 10_000_001, BadFile, "labels.txt is no file of labels: it has 10,000,001 bytes"),
@@ -56,7 +60,9 @@ def test_a_file_that_is_none_of_labels_is_told_why(tmp_path, content, kind, reas
 
 
 def test_labels_that_are_nowhere_are_told_so():
-    with pytest.raises(BadFile, match=r"^no labels 'imagenett'; give a file with one a line, or imagenet or cifar10$"):
+    with pytest.raises(
+        BadFile, match=r"^no labels 'imagenett'; give a file with one a line, or imagenet or cifar10$"
+    ):
         labels.read("imagenett")
 
 
@@ -71,4 +77,7 @@ def test_as_many_labels_as_classes():
 def test_too_many_labels_are_told_which_are_there_twice():
     with pytest.raises(UsageError) as caught:
         labels.check(("cat", "dog", "cat", "dog"), 2)
-    assert str(caught.value) == "--labels names 4 classes, the model has 2; line 3 is 'cat' as line 1, 4 is 'dog' as line 2"
+    assert (
+        str(caught.value)
+        == "--labels names 4 classes, the model has 2; line 3 is 'cat' as line 1, 4 is 'dog' as line 2"
+    )

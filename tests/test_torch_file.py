@@ -67,7 +67,12 @@ def test_what_torch_wrote_besides_tensors_is_refused_by_name(name, reason):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_the_tests_write_is_what_torch_writes(tmp_path, stream):
-    arrays = {"a": NORMAL, "b": NORMAL.astype(np.float64), "c": np.array(3), "d": np.zeros((0, 2), np.float16)}
+    arrays = {
+        "a": NORMAL,
+        "b": NORMAL.astype(np.float64),
+        "c": np.array(3),
+        "d": np.zeros((0, 2), np.float16),
+    }
     found, _ = torch_file.read(torch_files.save(tmp_path / "net.pth", arrays, stream=stream))
     assert list(found) == list(arrays)
     for name, array in arrays.items():
@@ -94,7 +99,9 @@ def test_of_several_dictionaries_one_is_taken_by_rule(tmp_path, keys, place):
 
 
 def test_a_dictionary_in_a_dictionary_is_found(tmp_path):
-    content = pickled({"ema": {"module": {"a": torch_files.tensor("0", NORMAL)}, "updates": 7}, "model": None})
+    content = pickled(
+        {"ema": {"module": {"a": torch_files.tensor("0", NORMAL)}, "updates": 7}, "model": None}
+    )
     torch_files.write_zip(tmp_path / "net.pth", content, {"0": NORMAL.tobytes()})
     assert torch_file.read(tmp_path / "net.pth")[1] == "ema.module"
 
@@ -154,18 +161,33 @@ def evil(witness) -> dict[str, tuple[bytes, str]]:
         "os.system": (pickled(Call(Name("os", "system"), (command,))), "refuses os.system;"),
         "posix.system": (pickled({"a": Call(Name("posix", "system"), (command,))}), "refuses posix.system;"),
         "eval": (pickled([Call(Name("builtins", "eval"), (attack(witness),))]), "refuses builtins.eval;"),
-        "Python 2": (pickled(Call(Name("__builtin__", "eval"), (attack(witness),))), "refuses builtins.eval;"),
+        "Python 2": (
+            pickled(Call(Name("__builtin__", "eval"), (attack(witness),))),
+            "refuses builtins.eval;",
+        ),
         "getattr": (pickled(deep), "refuses builtins.getattr;"),
         "dotted": (stacked, f"refuses collections.{dotted};"),
         "torch.load": (pickled(Call(Name("torch", "load"), ("evil.pth",))), "refuses torch.load;"),
         "INST": (b"(" + opcodes(command) + b"ios\nsystem\n.", "refuses the opcode INST;"),
         "OBJ": (b"(" + opcodes(Name("torch", "Size")) + b"o.", "refuses the opcode OBJ;"),
         "EXT": (b"\x82\x01.", "refuses the opcode EXT1;"),
-        "a name is no function": (pickled(Call(Name("builtins", "dict"), ())), "refuses a call of builtins.dict;"),
+        "a name is no function": (
+            pickled(Call(Name("builtins", "dict"), ())),
+            "refuses a call of builtins.dict;",
+        ),
         "a text is no function": (pickled(Call("os.system", (command,))), "refuses a call of a str;"),
-        "state": (opcodes(Name("torch", "Size")) + opcodes({"__call__": 1}) + b"b" + b"(tR.", "missing 1 required"),
-        "memo": (opcodes(Name("torch", "Size")) + b"q\0" + opcodes((command,)) + b"Rh\0" + opcodes(()) + b"R.", "missing 1 required"),
-        "module": (pickled({"a": Persistent(("module", Name("os", "system"), "file", "code"))}), "refuses os.system;"),
+        "state": (
+            opcodes(Name("torch", "Size")) + opcodes({"__call__": 1}) + b"b" + b"(tR.",
+            "missing 1 required",
+        ),
+        "memo": (
+            opcodes(Name("torch", "Size")) + b"q\0" + opcodes((command,)) + b"Rh\0" + opcodes(()) + b"R.",
+            "missing 1 required",
+        ),
+        "module": (
+            pickled({"a": Persistent(("module", Name("os", "system"), "file", "code"))}),
+            "refuses os.system;",
+        ),
         "key": (b"}" + opcodes(((), ())) + b"Ns.", "refuses a tuple as key;"),
     }
 
@@ -216,7 +238,10 @@ def doubled(levels) -> bytes:
         (b"L" + b"9" * 100_000 + b"L\n.", "Exceeds the limit"),
         (b"", "exhausted"),
         (pickled([1, 2]), "expected a state dict in it, got a list"),
-        (pickled({"state": {"a": 1}, "epoch": 3}), "it has no tensors, nor a dictionary state_dict_ema, model_ema, ema, "),
+        (
+            pickled({"state": {"a": 1}, "epoch": 3}),
+            "it has no tensors, nor a dictionary state_dict_ema, model_ema, ema, ",
+        ),
     ],
 )
 def test_a_pickle_that_is_damaged_or_made_to_hurt_is_refused_soon(tmp_path, content, reason):
@@ -238,9 +263,15 @@ TERA = 1 << 40
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (view(storage("0", "FloatStorage", TERA), (TERA,), (1,)), "claims 4,398,046,511,104 bytes and has 48"),
+        (
+            view(storage("0", "FloatStorage", TERA), (TERA,), (1,)),
+            "claims 4,398,046,511,104 bytes and has 48",
+        ),
         (view(storage("0", "FloatStorage", 12), (TERA,), (0,)), "is larger than what is stored of it"),
-        (view(storage("0", "FloatStorage", 12), (3, 4), (4, 1), offset=1), "is larger than what is stored of it"),
+        (
+            view(storage("0", "FloatStorage", 12), (3, 4), (4, 1), offset=1),
+            "is larger than what is stored of it",
+        ),
         (view(storage("0", "FloatStorage", 12), (2,), (TERA * TERA,)), "is larger than what is stored of it"),
         (view(storage("0", "FloatStorage", 12), (0,), (TERA * TERA,)), "too large"),
         (view(storage("0", "FloatStorage", 12), (3, -4), (4, 1)), "it has a tensor of wrong sizes"),

@@ -33,7 +33,12 @@ class Persistent:
     id: tuple
 
 
-STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "int64": "LongStorage"}
+STORAGES = {
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "float16": "HalfStorage",
+    "int64": "LongStorage",
+}
 
 
 def opcodes(value) -> bytes:
@@ -74,7 +79,9 @@ def tensor(key, array) -> Call:
     return view(storage(key, STORAGES[array.dtype.name], array.size), array.shape, strides)
 
 
-def write_zip(path, content: bytes, storages=None, *, order=b"little", compression=zipfile.ZIP_STORED, more=()):
+def write_zip(
+    path, content: bytes, storages=None, *, order=b"little", compression=zipfile.ZIP_STORED, more=()
+):
     """content: of data.pkl; storages: key -> bytes."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", content)
@@ -88,8 +95,18 @@ def write_zip(path, content: bytes, storages=None, *, order=b"little", compressi
 
 def write_stream(path, content: bytes, storages=None):
     """content: of the pickle with the value; storages: key -> (count, bytes)."""
-    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    parts = [pickled(0x1950A86A20F9469CFC6C), pickled(1001), pickled(machine), content, pickled([*(storages or {})])]
+    machine = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
+    parts = [
+        pickled(0x1950A86A20F9469CFC6C),
+        pickled(1001),
+        pickled(machine),
+        content,
+        pickled([*(storages or {})]),
+    ]
     for count, stored in (storages or {}).values():
         parts += [struct.pack("<q", count), stored]
     path.write_bytes(b"".join(parts))
@@ -97,7 +114,9 @@ def write_stream(path, content: bytes, storages=None):
 
 def save(path, arrays, *, stream=False):
     """A state dict, each array in a storage of its own."""
-    content = pickled({name: tensor(str(number), array) for number, (name, array) in enumerate(arrays.items())})
+    content = pickled(
+        {name: tensor(str(number), array) for number, (name, array) in enumerate(arrays.items())}
+    )
     if stream:
         write_stream(path, content, {str(n): (a.size, a.tobytes()) for n, a in enumerate(arrays.values())})
     else:

@@ -30,7 +30,10 @@ def values():
         "bf16.t": bfloat16.t(),
         "half": torch.randn(4).half(),
         "double": torch.randn(2, 2).double(),
-        **{name: torch.arange(5).to(getattr(torch, name)) for name in ("int8", "uint8", "int16", "int32", "int64")},
+        **{
+            name: torch.arange(5).to(getattr(torch, name))
+            for name in ("int8", "uint8", "int16", "int32", "int64")
+        },
         "bool": torch.tensor([True, False, True]),
         "num_batches_tracked": torch.tensor(7),
         "parameter": torch.nn.Parameter(torch.randn(2, 3)),
@@ -70,7 +73,9 @@ def save(value, name, *, stream):
 
 torch.manual_seed(0)
 state = values()
-net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
+net = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2)
+)
 kept = checkpoint(net)
 for word, stream in (("zip", False), ("stream", True)):
     save(collections.OrderedDict(state), f"values-{word}.pth", stream=stream)
@@ -78,5 +83,7 @@ for word, stream in (("zip", False), ("stream", True)):
 np.savez(HERE / "values.npz", **arrays(state))
 np.savez(HERE / "checkpoint.npz", **arrays({name: value * 2 for name, value in net.state_dict().items()}))
 save(net, "module-zip.pt", stream=False)
-save({"state_dict": net.state_dict(), "args": argparse.Namespace(lr=0.1)}, "namespace-stream.pth", stream=True)
+save(
+    {"state_dict": net.state_dict(), "args": argparse.Namespace(lr=0.1)}, "namespace-stream.pth", stream=True
+)
 torch.jit.script(torch.nn.Sequential(torch.nn.Linear(4, 2))).save(str(HERE / "script.pt"))
