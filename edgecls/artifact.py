@@ -173,6 +173,8 @@ class Agreement:
 class Manifest:
     """Everything known about an artifact.
 
+    graph_params, graph_macs: what the file holds; more than the model's own where a lowering stored
+    zeros. lowerings: what its graph has gone through, see `exporters.lowerings`.
     reference: the file beside it that has the held-out pictures and the float model's logits.
     notes: what a user must be told, in words.
     """
@@ -184,6 +186,9 @@ class Manifest:
     precision: str
     recipe: str
     model: ModelInfo
+    graph_params: int
+    graph_macs: int
+    lowerings: tuple[str, ...]
     weights: WeightsInfo
     input: TensorInfo
     output: TensorInfo
@@ -200,6 +205,13 @@ class Manifest:
     fingerprint: str
     seconds: float
     schema: int = field(default=SCHEMA)
+
+
+def counts_note(own: tuple[int, int], held: tuple[int, int]) -> str:
+    """What a user must be told of a graph that does not hold its model's own (params, MACs)."""
+    (own_params, own_macs), (params, macs) = own, held
+    more = f"{macs / 1e6:.1f} M MACs with {params / 1e6:.2f} M params, zeros included"
+    return f"computes {more}; the model has {own_macs / 1e6:.1f} M and {own_params / 1e6:.2f} M"
 
 
 @dataclass(frozen=True)

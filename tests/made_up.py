@@ -61,6 +61,8 @@ def profile(
         model=model,
         tier=tier,
         trained=trained,
+        params=params if macs else None,
+        macs=macs,
         cost=_cost(params, macs) if macs else None,
         notes=notes,
     )

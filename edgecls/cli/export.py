@@ -15,6 +15,7 @@ from edgecls import artifact, pretrained
 from edgecls.cli.words import words
 from edgecls.errors import Disagreement
 from edgecls.exporters import calibration as calibrations
+from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.exporters.recipe import FORMATS, IO_TYPES
 from edgecls.text import table
 
@@ -101,6 +102,14 @@ def export(
     per_tensor: Annotated[
         bool, typer.Option("--per-tensor", help="One scale for each tensor of int8 weights; they are equalised before.")
     ] = False,
+    no_lowering: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help=f"Rewrites for speed to leave out, by commas: {', '.join(LOWERINGS)}.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of random weights and the choice of pictures.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where NAME/NAME-PRECISION.FORMAT goes.")] = Path(
         artifact.FOLDER
@@ -134,6 +143,7 @@ def export(
                 labels=labels,
                 io=io,
                 per_tensor=per_tensor,
+                no_lowering=words(no_lowering) or (),
                 seed=seed,
                 force=force,
                 verbose=verbose,

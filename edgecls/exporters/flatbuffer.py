@@ -184,7 +184,7 @@ def set_weights(model: schema.ModelT, operator: int, position: int, value: np.nd
         inputs[position] = len(graph.tensors) - 1
         graph.tensors[-1].name += b"/%d" % operator
     tensor = graph.tensors[inputs[position]]
-    tensor.buffer = _add_buffer(model, value.astype(np.float32))
+    tensor.buffer, tensor.shape = _add_buffer(model, value.astype(np.float32)), value.shape
 
 
 def limit_channels(model: schema.ModelT, limits: Mapping[int, np.ndarray]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from edgecls import builder, images, keras_file, layers, reference
 from edgecls.errors import UncountableOp, WorkFailed
 from edgecls.exporters import adoption, calibration, frozen
+from edgecls.exporters.lowerings import shuffle
 from edgecls.labels import check as check_labels
 from edgecls.reference import Reference
 from edgecls.spec import Preprocess
@@ -32,6 +33,7 @@ def make(
     plan: dict[str, Any],
     model: dict[str, Any],
     labels: list[str] | None,
+    lowerings: list[str],
     work: str,
     tflite: str | None,
     onnx: bool,
@@ -40,8 +42,9 @@ def make(
     """Child process: from a row, or a model file, to the work folder's files.
 
     row: keyword arguments of `builder.build`. file: of `keras_file.load`. plan: of `calibration.plan`,
-    as JSON. model: see `reference.identity`. labels: names of the classes, if they are known. tflite:
-    where to write the float .tflite, if it is wanted. onnx: whether an ONNX graph is wanted.
+    as JSON. model: see `reference.identity`. labels: names of the classes, if they are known.
+    lowerings: those that may be applied. tflite: where to write the float .tflite, if it is wanted.
+    onnx: whether an ONNX graph is wanted.
     Returns what a manifest wants to know of the model, and of the pictures.
     """
     folder = Path(work)
@@ -56,8 +59,12 @@ def make(
     check_labels(labels, net.output_shape[-1])
     _, size, _, channels = net.input_shape
     emit({"stage": "freeze"})
-    graph, run = frozen.freeze(net, "the model" if row else Path(file["path"]).name)
+    name = "the model" if row else Path(file["path"]).name
+    graph, run = frozen.freeze(net, name)
     last_op = frozen.last_op(graph)
+    folded = shuffle.fold(net) if "shuffle" in lowerings else None
+    if folded:
+        graph, _ = frozen.freeze(folded, name)  # files are held against what the model itself computes
     emit({"stage": "convert"})
     if onnx:
         to_onnx.convert(graph, folder / SKELETON, folder / KERNELS)
@@ -70,7 +77,8 @@ def make(
     emit({"stage": "reference"})
     refer(about["held"], model, folder, lambda inputs: np.concatenate([run(one) for one in inputs]))
     notes += [] if row else adoption.answer_notes(Path(file["path"]).name, net.output_shape[-1], last_op)
-    return {"model": _facts(net, ours=row is not None) | {"notes": notes}, "pictures": about}
+    facts = _facts(net, ours=row is not None) | {"notes": notes, "lowerings": ["shuffle"] if folded else []}
+    return {"model": facts, "pictures": about}
 
 
 def pictures(plan: dict[str, Any], size: int, channels: int, layout: str, folder: Path) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from edgecls.errors import WorkFailed
-from edgecls.exporters import equalisation, ranges
+from edgecls.exporters import equalisation, lowerings, ranges
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.calibration import METHOD
@@ -62,6 +63,17 @@ def join(skeleton: Path, kernels: Path, target: Path) -> None:
     onnx.save(proto, raw)
     simplify(raw, target)
     raw.unlink()
+
+
+def lower(source: str, target: str, names: Iterable[str]) -> list[str]:
+    """Write the float file `source` to `target`, lowered by those of `names` that it returns; if any."""
+    import onnx
+
+    model = onnx.load(source)
+    applied = [name for name in names if lowerings.rewrite(name).onnx(model)]
+    if applied:
+        onnx.save(model, target)
+    return applied
 
 
 def quantize(

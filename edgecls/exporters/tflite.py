@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgecls.errors import WorkFailed
-from edgecls.exporters import equalisation, flatbuffer, ranges
+from edgecls.exporters import equalisation, flatbuffer, lowerings, ranges
 from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 from edgecls.graph import read
@@ -42,6 +43,16 @@ class _End:
 
     def __init__(self, name, shape, dtype):
         self.name, self.shape, self.dtype = name, shape, dtype
+
+
+def lower(source: str, target: str, names: Iterable[str]) -> list[str]:
+    """Write the float file `source` to `target`, lowered by those of `names` that it returns; if any."""
+    model = flatbuffer.unpack(Path(source).read_bytes())
+    applied = [name for name in names if lowerings.rewrite(name).tflite(model)]
+    if applied:
+        flatbuffer.drop_unread(model)
+        flatbuffer.write(model, Path(target))
+    return applied
 
 
 def quantize(

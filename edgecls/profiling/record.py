@@ -14,7 +14,7 @@ from edgecls.profiling.machine import Machine
 from edgecls.runtimes import Delegation
 
 #: Version of the record's shape. A reader refuses versions it does not know.
-SCHEMA = 1
+SCHEMA = 2
 
 #: Half of the samples spread over more than this share of the median: the median is not to be trusted.
 _NOISY = 0.1
@@ -44,8 +44,9 @@ class Subject:
 
     sha256, bytes: None where the file could not be made.
     model, tier, trained: from its manifest; without one the file's stem, None and None.
-    cost: None where the graph holds an op that cannot be counted. notes: what a reader of the
-    figures must be told.
+    params, macs: of the model, as its manifest says, once batch norms are folded; without one the
+    graph's. cost: the graph's. Both are None where it holds an op that cannot be counted.
+    notes: what a reader of the figures must be told.
     """
 
     file: str
@@ -56,12 +57,22 @@ class Subject:
     model: str
     tier: str | None = None
     trained: bool | None = None
+    params: int | None = None
+    macs: int | None = None
     cost: Cost | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def untrained(self) -> bool | None:
         return None if self.trained is None else not self.trained
+
+    @property
+    def graph_params(self) -> int | None:
+        return self.cost and self.cost.params
+
+    @property
+    def graph_macs(self) -> int | None:
+        return self.cost and self.cost.macs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +135,10 @@ class Profile:
 
     @property
     def gmacs_per_s(self) -> float | None:
-        """10^9 multiply-accumulates per second at the median."""
-        if self.timing is None or self.subject.cost is None:
+        """10^9 multiply-accumulates of the model per second at the median."""
+        if self.timing is None or self.subject.macs is None:
             return None
-        return self.subject.cost.macs / self.timing.median_ms / 1e6
+        return self.subject.macs / self.timing.median_ms / 1e6
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ def light_to_heavy(profiles: Sequence[Profile]) -> list[Profile]:
     """By MACs, those without a count last; a model's by runtime, large files before small ones."""
     macs: dict[str, float] = {}
     for profile in profiles:
-        model, cost = profile.subject.model, profile.subject.cost
-        macs[model] = min(cost.macs if cost else math.inf, macs.get(model, math.inf))
+        model, known = profile.subject.model, profile.subject.macs
+        macs[model] = min(math.inf if known is None else known, macs.get(model, math.inf))
 
     def weight(profile):
         model = profile.subject.model

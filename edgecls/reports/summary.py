@@ -46,10 +46,10 @@ def _tiers(profiles) -> str | None:
     """Heavy models against light ones, within each runtime and precision that has both."""
     times, macs = [], []
     for group in _grouped(profiles, lambda p: (p.runtime, p.subject.precision)):
-        light, heavy = ([p for p in group if p.subject.tier == tier and p.subject.cost] for tier in Tier)
+        light, heavy = ([p for p in group if p.subject.tier == tier and p.subject.macs] for tier in Tier)
         if light and heavy:
             times.append(_mean(p.timing.median_ms for p in heavy) / _mean(p.timing.median_ms for p in light))
-            macs.append(_mean(p.subject.cost.macs for p in heavy) / _mean(p.subject.cost.macs for p in light))
+            macs.append(_mean(p.subject.macs for p in heavy) / _mean(p.subject.macs for p in light))
     if not times:
         return None
     fastest, slowest = (pick(profiles, key=lambda p: p.timing.median_ms) for pick in (min, max))

@@ -15,6 +15,7 @@ from edgecls import artifact, pretrained
 from edgecls.artifact import Artifact, Manifest
 from edgecls.errors import BadFile, DownloadFailed, EdgeclsError, UnknownName, UsageError, WorkFailed
 from edgecls.exporters import calibration as calibrations
+from edgecls.exporters import lowerings
 from edgecls.exporters import source as sources
 from edgecls.exporters.recipe import FORMATS, RECIPES, Recipe, precisions_of, recipe_for
 from edgecls.exporters.source import Source
@@ -59,6 +60,7 @@ def export(
     labels: str | Path | None = None,
     io: str | None = None,
     per_tensor: bool = False,
+    no_lowering: str | Iterable[str] = (),
     seed: int = 0,
     force: bool = False,
     verbose: bool = False,
@@ -87,6 +89,7 @@ def export(
     io: type of an int8 graph's ends, "uint8", "int8" or "float32"; the recipe's own by default.
     per_tensor: of int8 and int16x8, weights have one scale for each tensor, for targets that know no
         other; they are equalised before (see `equalisation`).
+    no_lowering: names of lowerings that are not to be applied, see `lowerings`.
     force: make files again that are up to date.
     verbose: let converters print on standard error.
     on_stage and on_note are given the progress and what a user must be told, from several threads;
@@ -97,7 +100,8 @@ def export(
     what was there before is untouched then. An artifact that does not agree with its float model
     is written with the verdict BROKEN.
     """
-    formats, precisions = formats and _listed(formats), _listed(precisions)
+    formats, precisions, no_lowering = formats and _listed(formats), _listed(precisions), _listed(no_lowering)
+    lowerings.check(no_lowering)
     jobs: dict[str, Job] = {}
     for target in _listed(targets):
         source = sources.resolve(
@@ -120,7 +124,14 @@ def export(
         folder = Path(out) / source.name
         artifact.check_writable(folder)
         job = Job(
-            source=source, recipes=recipes, io=io, plan=plan, per_tensor=per_tensor, folder=folder, verbose=verbose
+            source=source,
+            recipes=recipes,
+            io=io,
+            plan=plan,
+            per_tensor=per_tensor,
+            lowerings=tuple(name for name in lowerings.LOWERINGS if name not in no_lowering),
+            folder=folder,
+            verbose=verbose,
         )
         if jobs.setdefault(source.name, job) != job:
             raise UsageError(f"{target} is not the only {source.name}; export one of them to another folder, with --out")
@@ -269,6 +280,6 @@ def _code_digest() -> str:
     """Of our own modules that decide what is in a file: a checkout changes without its version."""
     package = Path(__file__).parent.parent
     files = [package / name for name in _MAKING_FILES] + [
-        path for folder in ("models", "exporters") for path in sorted((package / folder).glob("*.py"))
+        path for folder in ("models", "exporters") for path in sorted((package / folder).rglob("*.py"))
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

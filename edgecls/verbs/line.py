@@ -34,9 +34,11 @@ def finish(
     May be started before `making.make` or `prepare` is done; it waits for what it needs in the
     folder `work`.
     join: whether `source` is still to be made of what the conversion to ONNX left there.
-    files: {"path", "precision", "io", "method", "per_tensor", "tolerance"} each; fp32 is `source` itself.
+    files: {"path", "precision", "io", "method", "per_tensor", "lowerings", "tolerance"} each; fp32 is
+    `source` itself. lowerings: those of the float file before it is quantized.
     preprocess: how pictures become input, where somebody said it.
-    Returns for each file what `verification.check` says, the seconds it took to make, and notes.
+    Returns for each file what `verification.check` says, the seconds it took to make, the lowerings
+    that had something to do, and notes.
     """
     exporter, folder = importlib.import_module(f"edgecls.exporters.{format}"), Path(work)
     for library in _LIBRARIES[format]:
@@ -53,11 +55,13 @@ def finish(
     seconds, made = [], []
     for file in files:
         start = time.perf_counter()
-        said = {"ends": {}, "notes": []}
+        said, applied = {"ends": {}, "notes": []}, []
         if file["precision"] != "fp32":
             emit({"stage": f"make {file['precision']}"})
+            lowered = str(Path(file["path"]).with_suffix(f".lowered.{format}"))
+            applied = file["lowerings"] and exporter.lower(source, lowered, file["lowerings"])
             said = exporter.quantize(
-                source=source,
+                source=lowered if applied else source,
                 target=file["path"],
                 precision=file["precision"],
                 calibration=str(folder / making.CALIBRATION),
@@ -68,7 +72,7 @@ def finish(
                 emit=emit,
             )
         seconds.append(time.perf_counter() - start if file["precision"] != "fp32" else joined)
-        made.append(said)
+        made.append(said | {"lowerings": applied})
     _wait_for(folder / making.REFERENCE)
     emit({"stage": "verify"})
     checked = verification.check(
@@ -76,7 +80,7 @@ def finish(
         reference.read(folder / making.REFERENCE),
     )
     return [
-        {**result, "seconds": taken, "notes": said["notes"]}
+        {**result, "seconds": taken, "lowerings": said["lowerings"], "notes": said["notes"]}
         for result, taken, said in zip(checked, seconds, made, strict=True)
     ]
 

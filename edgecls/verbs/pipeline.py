@@ -31,6 +31,7 @@ from edgecls.artifact import Agreement, Artifact, CalibrationInfo, Manifest, Mod
 from edgecls.errors import ChildFailed, WorkFailed
 from edgecls.exporters import making
 from edgecls.exporters.calibration import SYNTHETIC, Plan
+from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.exporters.recipe import Recipe, recipe_for
 from edgecls.exporters.source import Source
 
@@ -73,14 +74,15 @@ class Stage:
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One target and all that is asked for of it. io: as given; None is each recipe's own;
-    per_tensor: of calibrated recipes, weights have one scale for each tensor;
-    verbose: converters may print."""
+    per_tensor: of calibrated recipes, weights have one scale for each tensor; lowerings: those that
+    may be applied; verbose: converters may print."""
 
     source: Source
     recipes: Sequence[Recipe]
     io: str | None
     plan: Plan
     per_tensor: bool
+    lowerings: tuple[str, ...]
     folder: Path
     verbose: bool
 
@@ -99,6 +101,11 @@ class Job:
     def io_of(self, recipe: Recipe) -> str:
         return recipe.io_of(self.io)
 
+    def lowerings_of(self, recipe: Recipe, *, int8: bool) -> list[str]:
+        """Those that may be applied before a file is quantized, or to the model before any conversion."""
+        found = [LOWERINGS[name] for name in self.lowerings]
+        return [each.name for each in found if each.int8 == int8 and each.concerns(recipe)]
+
     def options(self, recipe: Recipe) -> dict[str, Any]:
         """Everything asked for that decides what is in the file."""
         source = self.source
@@ -114,6 +121,7 @@ class Job:
             "calibration": self.plan.digest if recipe.calibrated else None,
             "calibration_method": self.plan.method if recipe.calibrated else None,
             "per_tensor": recipe.calibrated and self.per_tensor,
+            "lowerings": self.lowerings_of(recipe, int8=False) + self.lowerings_of(recipe, int8=True),
         }
 
 
@@ -224,6 +232,7 @@ class _Pipeline:
                 plan=plan,
                 model=self.model,
                 labels=source.labels,
+                lowerings=self.job.lowerings,
                 work=str(self.work),
                 tflite=str(self._float("tflite")) if "tflite" in self.converting else None,
                 onnx="onnx" in self.converting,
@@ -247,6 +256,7 @@ class _Pipeline:
             facts = dataclasses.asdict(known.model) | {
                 "channels": known.input.shape[3 if known.layout == "NHWC" else 1],
                 "layout": known.layout,
+                "lowerings": known.lowerings,
             }
         pictures = self._child(
             "edgecls.verbs.line:prepare",
@@ -285,6 +295,7 @@ class _Pipeline:
                     "io": self.job.io_of(recipe),
                     "method": self.job.plan.method,
                     "per_tensor": self.job.per_tensor,
+                    "lowerings": self.job.lowerings_of(recipe, int8=True),
                     "tolerance": dataclasses.asdict(recipe.tolerance_of(per_tensor=self.job.per_tensor)),
                 }
                 for recipe, path in paths.items()
@@ -292,7 +303,10 @@ class _Pipeline:
             input_range=self.source.preprocess and self.source.preprocess.value_range,
             preprocess=self.source.preprocess and self.source.preprocess.to_json(),
         )
-        facts = made.result()
+        facts, counts = made.result(), outcome.result[0]
+        # Of a model that came as a graph, the float file's own counts are all there is.
+        model = {"folded_params": counts["params"], "macs": counts["macs"], "lowerings": ()} | facts["model"]
+        facts = facts | {"model": model}
         self._publish_reference()
         return {
             recipe: self._publish(recipe, paths[recipe], result, facts)
@@ -336,11 +350,13 @@ class _Pipeline:
                 classes=model["classes"],
                 input_size=tuple(model["input_size"]),
                 params=model.get("params"),
-                # Of a file that came as a graph, the graph's own counts are all there is.
-                folded_params=model.get("folded_params", result["params"]),
-                macs=model.get("macs", result["macs"]),
+                folded_params=model["folded_params"],
+                macs=model["macs"],
                 notes=tuple(model["notes"]),
             ),
+            graph_params=result["params"],
+            graph_macs=result["macs"],
+            lowerings=(*model["lowerings"], *result["lowerings"]),
             weights=source.weights,
             input=artifact.decode(TensorInfo, result["input"]),
             output=artifact.decode(TensorInfo, result["output"]),
@@ -360,13 +376,16 @@ class _Pipeline:
         return artifact.publish(path, target, manifest)
 
     def _notes(self, recipe, result, facts, calibration) -> Iterator[str]:
-        name = self.job.target(recipe).name
+        name, model = self.job.target(recipe).name, facts["model"]
         if untrained := self.source.weights.note:
             yield untrained
         yield from self.source.weights_notes()
         yield from self.source.notes
-        yield from facts["model"]["notes"]
+        yield from model["notes"]
         yield from (f"{name}: {note}" for note in result["notes"])
+        own, held = ((counts[kind], counts["macs"]) for counts, kind in ((model, "folded_params"), (result, "params")))
+        if held != own:
+            yield f"{name} {artifact.counts_note(own, held)}"
         if recipe.calibrated:
             if self.job.plan.kind == SYNTHETIC:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
