@@ -68,7 +68,7 @@ def check(labels: Sequence[str] | None, classes: int) -> None:
     for number, label in enumerate(labels, start=1):
         if lines.setdefault(label, number) != number:
             again.append(f"{number} is {label!r} as line {lines[label]}")
-    repeated = f"; line {_some(again)}" if again else ""
+    repeated = f"; line {_some(again)}" if len(again) == len(labels) - classes else ""
     raise UsageError(f"--labels names {len(labels)} classes, the model has {classes}{repeated}")
 
 

@@ -81,3 +81,5 @@ def test_too_many_labels_are_told_which_are_there_twice():
         str(caught.value)
         == "--labels names 4 classes, the model has 2; line 3 is 'cat' as line 1, 4 is 'dog' as line 2"
     )
+    with pytest.raises(UsageError, match="^--labels names 1000 classes, the model has 10$"):
+        labels.check(labels.imagenet(), 10)
