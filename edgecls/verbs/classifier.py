@@ -53,14 +53,19 @@ class Classifier:
         }
 
 
-def classifiers(files: Iterable[str | Path], *, preprocess: preprocessing.Said = None) -> list[Classifier]:
-    """The classifiers in .tflite and .onnx files.
+def classifiers(
+    files: str | Path | Iterable[str | Path], *, preprocess: preprocessing.Said = None
+) -> list[Classifier]:
+    """The classifiers in .tflite and .onnx files, each once.
 
     preprocess: see `preprocessing.parse`; for files without a manifest that says it.
     Raises BadFile, UsageError: no model, no classifier, a file that is not its manifest's.
     """
     said = preprocessing.parse(preprocess)
-    found = [classifier(Path(file), said) for file in files]
+    files = [files] if isinstance(files, (str, Path)) else files
+    found = [classifier(file, said) for file in dict.fromkeys(map(Path, files))]
+    if not found:
+        raise UsageError("no file; name .tflite or .onnx files")
     if said and all(one.manifest and one.manifest.preprocess for one in found):
         raise UsageError(f"--preprocess is for files whose manifest does not say it; {found[0].path.name} has its own")
     return found

@@ -68,13 +68,10 @@ def evaluate(
     What was computed is kept in the cache: a call that was interrupted goes on where it was. Needs
     neither Keras nor TensorFlow. Raises BadFile, UsageError, WorkFailed.
     """
-    files = [files] if isinstance(files, (str, Path)) else list(dict.fromkeys(files))
     for option, value in (("--jobs", jobs), ("--limit", limit)):
         if value is not None and value < 1:
             raise UsageError(f"{option} must be at least 1, got {value}")
     subjects = classifiers(files, preprocess=preprocess)
-    if not subjects:
-        raise UsageError("no file to evaluate; name .tflite or .onnx files")
     for subject in subjects:
         if subject.preprocess is None:
             names = ", ".join(PREPROCESS)
@@ -177,8 +174,10 @@ class _Work:
                     for line in lines:
                         if line.done():
                             line.result()
-                except BaseException:
-                    self.stop.set()  # what was done so far is kept
+                except BaseException as error:
+                    self.stop.set()
+                    if isinstance(error, KeyboardInterrupt):
+                        self.on_note(f"{self.done} of {len(self.paths)} pictures are done; the same call goes on from there")
                     raise
         return self.best
 

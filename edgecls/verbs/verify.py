@@ -62,13 +62,13 @@ def verify(
     Needs neither Keras nor TensorFlow. Raises BadFile, UsageError, WorkFailed. A file that is BROKEN
     is no error: see its `agreement`.
     """
-    files = [files] if isinstance(files, (str, Path)) else list(dict.fromkeys(files))
-    if not files:
-        raise UsageError("no file to verify; name .tflite or .onnx files")
-    *subjects, other = classifiers([*files, files[0] if against is None else against], preprocess=preprocess)
+    files = [Path(file) for file in ([files] if isinstance(files, (str, Path)) else files)]
+    others = [Path(against)] if against is not None and files else []
+    known = {one.path: one for one in classifiers([*files, *others], preprocess=preprocess)}
+    subjects, other = [known[file] for file in dict.fromkeys(files)], known[others[0]] if others else None
     groups: dict[str, list[tuple[Classifier, _Right]]] = {}
     for subject in subjects:
-        right = _right(subject, None if against is None else other, pictures, preprocessing.parse(preprocess))
+        right = _right(subject, other, pictures, preprocessing.parse(preprocess))
         groups.setdefault(json.dumps(right.job), []).append((subject, right))
     found = {}
 

@@ -15,6 +15,8 @@ from edgecls.verification.running import quantized
 #: Where activations end by nature, so that many values may lie there: ReLU and sigmoid, ReLU6, tanh, and
 #: the lowest points of hard-swish, swish and GELU.
 _ENDS = (0.0, 1.0, 6.0, -1.0, -0.375, -0.2785, -0.17)
+#: How near, in steps; pictures to calibrate with need not reach the end quite.
+_NEAR = 4
 #: Tensors that are told of, the worst first.
 _SHOWN = 5
 _INTEGERS = {"int8", "uint8", "int16", "uint16"}
@@ -111,7 +113,7 @@ def _at_limits(stored: np.ndarray, info: TensorInfo) -> float:
     return sum(
         float((stored == limit).mean())
         for limit in (limits.min, limits.max)
-        if min(abs((limit - info.zero_point) * info.scale - end) for end in _ENDS) > info.scale
+        if min(abs((limit - info.zero_point) * info.scale - end) for end in _ENDS) > _NEAR * info.scale
     )
 
 
