@@ -7,9 +7,10 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecls.errors import BadFile, UsageError
 
@@ -45,7 +46,8 @@ def load(
     except UsageError:
         raise
     except Exception as error:  # whatever a damaged or hostile file makes Keras raise
-        raise BadFile(f"{path.name} cannot be loaded as a Keras model: {_reason(error)}") from error
+        reason = _code(path) if "safe_mode=False" in str(error) else _reason(error)
+        raise BadFile(f"{path.name} cannot be loaded as a Keras model: {reason}") from error
     return _classifier(model, path.name, input_size), notes
 
 
@@ -67,11 +69,42 @@ def _imported(entry):
         sys.path.append(sys.path.pop(0))  # what it imports later is found, and hides nothing of ours
 
 
+def config(path: Path) -> dict[str, Any]:
+    """How the model in a .keras or .h5 file is built, as Keras writes it. Raises BadFile."""
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                if archive.getinfo("config.json").file_size > _LONGEST_CONFIG:
+                    raise ValueError("its config.json is too large")
+                return json.loads(archive.read("config.json"))
+        import h5py
+
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["model_config"])
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise BadFile(f"{path.name} is not a Keras model: {error}") from error
+
+
+def layers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every layer of a `config`, in order, those of nested models in the place of these."""
+    inner = config["config"].get("layers") if isinstance(config.get("config"), dict) else None
+    if inner is None:
+        yield config
+    else:
+        for layer in inner:
+            yield from layers(layer)
+
+
+def _code(path) -> str:
+    """Where the code is that Keras refuses to run."""
+    found = [layer["config"].get("name") for layer in layers(config(path)) if layer["class_name"] == "Lambda"]
+    where = f", that of the Lambda layer {' and '.join(map(repr, found))}" if found else ""
+    return f"code in it would be run{where}; replace it, or trust the file with --unsafe"
+
+
 def _reason(error) -> str:
     """Keras's own words, or ours where what it advises is not what to do here."""
     text = str(error)
-    if "safe_mode=False" in text:
-        return "code in it would be run, such as a Lambda layer's; replace that, or trust the file with --unsafe"
     unknown = re.search(r"(?:Could not locate \w+|Unknown [\w ]+:|Could not interpret [\w ]+:) '?(?:\w+>)?(\w+)", text)
     if unknown:
         return f"{unknown[1]} is not Keras's own; say where it is with --custom MODULE:{unknown[1]}"
@@ -124,6 +157,8 @@ def _saved_model(path, input_size, notes):
     return keras.Model(image, logits)
 
 
+#: Longest configuration that is read, bytes; those of the zoo take half a megabyte.
+_LONGEST_CONFIG = 100_000_000
 _EXPECTED = "expected (batch, height, width, 1 or 3)"
 
 

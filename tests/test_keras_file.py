@@ -102,11 +102,12 @@ def test_code_in_a_file_is_not_run(tmp_path, suffix):
     witness, path = tmp_path / "witness", tmp_path / f"net{suffix}"
     attack = eval(f"lambda x: (open({str(witness)!r}, 'w').close(), x)[1]")  # a file holds the code of a lambda
     image = keras.Input((16, 16, 3))
-    keras.Model(image, layers.Dense(2)(layers.Flatten()(layers.Lambda(attack)(image)))).save(path)
+    keras.Model(image, layers.Dense(2)(layers.Flatten()(layers.Lambda(attack, name="mine")(image)))).save(path)
     witness.unlink()  # building the model ran it
     with pytest.raises(BadFile) as caught:
         keras_file.load(path)
-    reason = "code in it would be run, such as a Lambda layer's; replace that, or trust the file with --unsafe"
+    where = "code in it would be run, that of the Lambda layer 'mine'"
+    reason = f"{where}; replace it, or trust the file with --unsafe"
     assert str(caught.value) == f"net{suffix} cannot be loaded as a Keras model: {reason}"
     assert not witness.exists()
     keras_file.load(path, unsafe=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from edgecls import registry
-from edgecls.errors import BadFile, EdgeclsError, UnknownName, UsageError
+from edgecls import keras_file, registry
+from edgecls.errors import EdgeclsError, UnknownName, UsageError
 from edgecls.spec import PREPROCESS, Preprocess
 
 #: (factor, offset) of an operation that makes `factor * x + offset` of its input: a number, or one per channel.
@@ -135,9 +134,9 @@ def first_steps(path: Path) -> Iterator[Step]:
 def _keras_steps(path):
     import numpy as np
 
-    config = _config(path)
+    config = keras_file.config(path)
     try:
-        for layer in _layers(config):
+        for layer in keras_file.layers(config):
             kind, options = layer["class_name"], layer["config"]
             if kind == "InputLayer" and options.get("dtype") == "uint8":
                 yield 1 / 255, 0.0
@@ -154,30 +153,6 @@ def _keras_steps(path):
                 return
     except (AttributeError, LookupError, TypeError, ValueError):  # not with a constant, or not as Keras writes it
         return
-
-
-def _config(path):
-    """A Keras model's layers as they are saved. Raises BadFile."""
-    try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
-        import h5py
-
-        with h5py.File(path) as file:
-            return json.loads(file.attrs["model_config"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise BadFile(f"{path.name} is not a Keras model: {error}") from error
-
-
-def _layers(config):
-    """Every layer of a saved model, in order, those of nested models in the place of these."""
-    inner = config["config"].get("layers") if isinstance(config.get("config"), dict) else None
-    if inner is None:
-        yield config
-    else:
-        for layer in inner:
-            yield from _layers(layer)
 
 
 def _values(constant):
