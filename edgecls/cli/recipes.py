@@ -30,7 +30,7 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, wi
             one.precision,
             one.format,
             f"{one.sizes[0]:.2f}",
-            *(f"{time:.2f}" for time in one.times),
+            *(f"{time:.2f}" if time < 10 else f"{time:.0f}" for time in one.times),
             "pictures" if one.calibrated else "-",
             "|".join(one.io),
             one.summary,

