@@ -36,5 +36,8 @@ def count(number: float) -> str:
 
 
 def printable(text: str) -> str:
-    """The first line of `text`, which may come from a file, without what is a command to a terminal."""
-    return "".join(one if one.isprintable() else "?" for one in text.strip().partition("\n")[0])
+    """At most 500 letters of the first line of `text`, which a file may have made up.
+
+    Without what is a command to a terminal.
+    """
+    return "".join(one if one.isprintable() else "?" for one in text.strip().partition("\n")[0][:500])

@@ -252,7 +252,7 @@ def _alone(reader):
 _READERS: dict[str, Callable[[Path], tuple[Tensors, str]]] = {
     ".safetensors": _alone(safetensors_file.read),
     ".keras": _alone(h5_file.read),
-    ".h5": _alone(h5_file.read),
+    **dict.fromkeys((".h5", ".hdf5"), _alone(h5_file.read)),
     **dict.fromkeys((".pth", ".pt", ".bin", ".pth.tar", ".pth.zip"), torch_file.read),
 }
 

@@ -7,6 +7,7 @@ import command
 import numpy as np
 import pytest
 import tiny
+import torch_files
 from PIL import Image
 
 import edgecls
@@ -29,8 +30,12 @@ BAD = [
     (["lenet5", "--samples", "0", "--int8"], "--samples must be at least 1, got 0"),
     (["lenet5", "--weights", "gone.h5"], "no weights file 'gone.h5'; give one of .safetensors"),
     (["lenet5", "--weights", "text.txt"], "cannot read weights from 'text.txt'; known are .safetensors, .keras, .h5"),
+    (["lenet5", "--weights", "evil.pth"], "evil.pth holds more than tensors, edgecls refuses posix.system; where it is"),
+    (["lenet5", "--weights", "seven.pth", "--classes", "5"], "--classes is 5, but the weights are of 7 classes; leave "),
+    (["lenet5", "--labels", "seven.txt"], "--labels names 7 classes, the model has 10\n"),
+    (["net.tflite", "--labels", "seven.txt"], "--labels names 7 classes, the model has 2\n"),
     (["lenet5", "--weights", "pictures"], "no weights file 'pictures'; give one of .safetensors"),
-    (["lenet5", "--calibration", "gone", "--int8"], "no calibration set 'gone'; give a folder of pictures, a .npy file or"),
+    (["lenet5", "--calibration", "gone", "--int8"], "no calibration set 'gone'; give a folder of pictures, a list of"),
     (["lenet5", "--calibration", "empty", "--int8"], "no picture in 'empty'; it should hold files of .bmp, .gif, .jpeg"),
     (["lenet5", "--calibration", "text.txt", "--int8"], "no calibration set 'text.txt'; give a folder of pictures"),
     (["lenet5", "--calibration", "text.npy", "--int8"], "text.npy cannot be read as an array of pictures: "),
@@ -89,11 +94,16 @@ def workplace(tmp_path_factory):
     tiny.save_tflite(folder / "net.tflite", input_shape=(1, 1, 1, 3))
     tiny.save_tflite(folder / "other" / "net.tflite", input_shape=(1, 1, 1, 3), filters=3)
     save_int8(folder / "int8.tflite")
+    system = torch_files.Name("posix", "system")
+    attack = torch_files.Call(system, (f"touch {folder / 'witness'}",))
+    torch_files.write_stream(folder / "evil.pth", torch_files.pickled({"state_dict": attack}))
+    torch_files.save(folder / "seven.pth", {"classifier/kernel": np.zeros((84, 7), np.float32)})
+    (folder / "seven.txt").write_text("".join(f"{day}day\n" for day in "SMTWTFS"))
     return folder
 
 
 def save_int8(path):
-    adopted, pictures = path.with_suffix(".float"), path.with_suffix(".pictures.npy")
+    adopted, pictures = path.with_name("adopted.tflite"), path.with_suffix(".pictures.npy")
     adoption.adopt_tflite(str(tiny.save_tflite(path, input_shape=(1, 1, 1, 3))), str(adopted), None, emit=None)
     np.save(pictures, np.random.default_rng(0).uniform(-1, 1, (4, 1, 1, 1, 3)).astype(np.float32))
     tflite.quantize(str(adopted), str(path), "int8", str(pictures), None, "float32", emit=lambda event: None)

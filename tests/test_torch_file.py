@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import random
 import struct
 import time
 import zipfile
@@ -326,6 +327,25 @@ def test_a_file_cut_short_is_refused_wherever(tmp_path, name):
     for length in [0, 1, 4, 15, *range(20, len(whole), 61), len(whole) - 1]:
         (tmp_path / name).write_bytes(whole[:length])
         assert refusal(tmp_path / name).startswith(f"{name} cannot be read as a file of torch.save: ")
+
+
+@pytest.mark.parametrize("name", ["checkpoint-zip.pth.tar", "checkpoint-stream.pth.tar", "namespace-stream.pth"])
+def test_a_file_with_bytes_changed_anywhere_is_read_or_refused(tmp_path, name):
+    whole = (WRITTEN / name).read_bytes()
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        changed = bytearray(whole)
+        for _ in range(rng.choice((1, 2, 8))):
+            place = rng.randrange(len(changed))
+            changed[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(1, 5))
+        (tmp_path / name).write_bytes(changed)
+        try:
+            torch_file.read(tmp_path / name)
+        except BadFile as error:
+            assert "\n" not in str(error) and len(str(error)) < 700
+            refused += 1
+    assert refused > 100
 
 
 @pytest.mark.parametrize(
