@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from edgecls.artifact import TensorInfo
 from edgecls.graph import Graph
 from edgecls.graph.rules import CASTS, VIEWS
+from edgecls.verification import inside
 from edgecls.verification.running import quantized
 
 #: Where activations end by nature, so that many values may lie there: ReLU and sigmoid, ReLU6, tanh, and
@@ -35,28 +35,27 @@ def saturation(
     at the limits of its type are counted, unless an activation ends there by nature, on as many
     pictures as `macs` leave time for.
     """
-    ranges = _ranges(graph) | {name: end for name, end in ends.items() if end.dtype in _INTEGERS}
+    ranges = integers(graph) | {name: end for name, end in ends.items() if end.dtype in _INTEGERS}
     start, end = _entries(graph), exits(graph)
     found = {}
     for names, values in ((start, inputs), (end, logits)):
         name = next((name for name in names if name in ranges), None)
         if name is not None:
-            found[name] = _beyond(values, ranges[name])
+            found[name] = beyond(values, ranges[name])
     inner = {name: info for name, info in ranges.items() if name not in {*start, *end}}
     if inner:
         source = ranges.get(graph.inputs[0].name)
         taken = inputs[: int(np.clip(_BUDGET // max(macs, 1), 1, _MOST))]
-        look = _tflite if graph.format == "tflite" else _onnx
-        shares = [
-            {name: _at_limits(stored, inner[name]) for name, stored in one.items()}
-            for one in look(graph, inner, (quantized(picture, source) if source else picture for picture in taken))
-        ]
+        run, shares = inside.open(graph, inner), []
+        for picture in taken:
+            stored = run({graph.inputs[0].name: quantized(picture, source) if source else picture})
+            shares.append({name: _at_limits(value, inner[name]) for name, value in stored.items()})
         found |= {name: float(np.mean([one[name] for one in shares])) for name in inner}
     worst = sorted((name for name in found if found[name] > 0), key=lambda name: (-found[name], name))
     return {name: found[name] for name in worst[:_SHOWN]}
 
 
-def _ranges(graph: Graph) -> dict[str, TensorInfo]:
+def integers(graph: Graph) -> dict[str, TensorInfo]:
     """How each activation of one scale is quantized."""
     if graph.format == "tflite":
         quantized = [
@@ -101,7 +100,7 @@ def exits(graph: Graph) -> list[str]:
     return list(found)
 
 
-def _beyond(values: np.ndarray, info: TensorInfo) -> float:
+def beyond(values: np.ndarray, info: TensorInfo) -> float:
     """Share of real `values` more than half a step beyond what `info` can hold."""
     steps, limits = values / info.scale + info.zero_point, np.iinfo(info.dtype)
     return float(((steps < limits.min - 0.501) | (steps > limits.max + 0.501)).mean())
@@ -115,40 +114,3 @@ def _at_limits(stored: np.ndarray, info: TensorInfo) -> float:
         for limit in (limits.min, limits.max)
         if min(abs((limit - info.zero_point) * info.scale - end) for end in _ENDS) > _NEAR * info.scale
     )
-
-
-def _tflite(graph: Graph, names: Collection[str], pictures: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-    """Values of the tensors for each picture, in a runtime that keeps them."""
-    from ai_edge_litert import interpreter as litert
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping them is for debugging
-        runtime = litert.Interpreter(
-            str(graph.path),
-            num_threads=1,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-    (source,) = runtime.get_input_details()
-    runtime.resize_tensor_input(source["index"], graph.inputs[0].shape)
-    runtime.allocate_tensors()
-    indices = {name: index for index, name in enumerate(graph.tensors)}
-    for picture in pictures:
-        runtime.set_tensor(source["index"], picture)
-        runtime.invoke()
-        yield {name: runtime.get_tensor(indices[name]) for name in names}
-
-
-def _onnx(graph: Graph, names: Collection[str], pictures: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-    """Values of the tensors for each picture, as further outputs of the graph."""
-    import onnx
-    import onnxruntime
-
-    model = onnx.load(graph.path)
-    for name in names:
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    runtime = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for picture in pictures:
-        yield dict(zip(names, runtime.run(list(names), {graph.inputs[0].name: picture}), strict=True))
