@@ -106,7 +106,8 @@ def test_the_digest_is_of_what_is_in_the_pictures(tmp_path):
 def test_a_folder_of_its_own_is_validated_on(tmp_path, name):
     pictures(tmp_path / "train", counts=(3, 4, 5))
     pictures(tmp_path / name, counts=(1, 2, 0), seed=1)
-    pictures(tmp_path / "test", counts=(7, 7, 7), seed=2)
+    for other in ("test", "results"):
+        pictures(tmp_path / other, counts=(7, 7, 7), seed=2)
     found = chosen(tmp_path)
     assert found.validation == (12, 13, 14) and held_of(found) == [1, 2, 0]
     assert all(f"/{name}/" in found.paths[number] for number in found.validation)

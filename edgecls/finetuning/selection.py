@@ -82,10 +82,10 @@ def select(data: str | Path, *, validation: float, seed: int, on_note: Callable[
 def _read(folder: Path) -> tuple[Dataset, Dataset | None]:
     """Pictures to train on, and those to validate on where a folder of their own holds them."""
     inside = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-    if "train" not in inside or not inside <= set(dataset.SPLITS):  # a class may be called train
+    held = next((name for name in _VALIDATION_FOLDERS if name in inside), None)
+    if "train" not in inside or not (held or inside <= set(dataset.SPLITS)):  # a class may be called train
         return dataset.read(folder), None
     found = dataset.read(folder, split="train")
-    held = next((name for name in _VALIDATION_FOLDERS if name in inside), None)
     return found, held and dataset.read(folder, split=held, classes=found.classes)
 
 
