@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import command
-from edgecls import artifact, images, runtimes, verification
+import edgecls
+from edgecls import artifact, fetch
 from edgecls.exporters.recipe import FORMATS
 
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
@@ -30,29 +30,35 @@ def exported(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def correct(exported):
-    """For each artifact, which of the 300 labelled photographs it names rightly."""
-    names = (REAL / "wnids.txt").read_text().split()
-    preprocess = exported["fp32.tflite"].manifest.preprocess
-    photographs = images.pictures_in(REAL / "eval")
-    labels = np.array([names.index(path.parent.name) + 1 for path in photographs])  # class 0 is background
-    inputs = np.stack([images.load(path, preprocess) for path in photographs])[:, None]
-    assert inputs.shape == (300, 1, 224, 224, 3)
-    return {
-        name: verification.logits(runtimes.open(one.path, threads=2), inputs).argmax(axis=1) == labels
-        for name, one in exported.items()
-    }
+def evaluated(exported, tmp_path_factory):
+    """For each artifact, how often it names 300 labelled photographs rightly, and against the float .tflite."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(fetch.CACHE, str(tmp_path_factory.mktemp("cache")))
+        found = edgecls.evaluate([one.path for one in exported.values()], data=REAL / "eval")
+    return dict(zip(exported, found, strict=True))
 
 
-def test_the_float_files_are_right_as_often_as_the_model_was_when_it_was_published(correct):
+def test_the_float_files_are_right_as_often_as_the_model_was_when_it_was_published(evaluated):
+    first, other = evaluated["fp32.tflite"], evaluated["fp32.onnx"]
     # 0.863 of these photographs when the crop's odd pixel is on the other side; chance is 0.001.
-    assert correct["fp32.tflite"].mean() == pytest.approx(0.863, abs=0.01)
-    assert np.array_equal(correct["fp32.tflite"], correct["fp32.onnx"])
+    assert first.top1.share == pytest.approx(0.863, abs=0.01) and first.top1.count == 300
+    assert first.top5.share == pytest.approx(0.987, abs=0.01)
+    assert "the first of 1001 outputs is the background" in first.assumed
+    assert (other.difference.lost, other.difference.won) == (0, 0)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_int8_costs_a_point_at_most(correct, format):
-    assert correct[f"int8.{format}"].mean() >= correct[f"fp32.{format}"].mean() - 0.01
+def test_int8_costs_a_point_at_most_which_is_noise(evaluated, format):
+    found = evaluated[f"int8.{format}"].difference
+    assert -0.01 <= found.difference and found.p > 0.05
+    assert "within noise" in str(found)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_int8_is_ok_on_photographs_that_calibration_did_not_see(exported, format):
+    (found,) = edgecls.verify(exported[f"int8.{format}"].path, pictures=REAL / "eval")
+    assert found.agreement.samples == 256 and found.against == f"mobilenet_v2_imagenet-fp32.{format}"
+    assert found.agreement.verdict == "OK" and found.agreement.kl < 0.02 and found.agreement.top1 > 0.93
 
 
 @pytest.mark.parametrize("format", FORMATS)
