@@ -18,7 +18,7 @@ def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "saved_model":
         nets.nested().export(folder / "model", verbose=False)
-        model = keras_file.load(folder / "model")
+        model, _ = keras_file.load(folder / "model")
     else:
         model = nets.NETS[request.param]()
     graph, run = frozen.freeze(model)
@@ -111,7 +111,7 @@ def test_nothing_is_left_beside_the_files(case, files):
     assert not [path.name for path in folder.iterdir() if "raw" in path.name or "partial" in path.name]
 
 
-def test_an_op_that_tflite_has_not_is_named(tmp_path):
+def test_an_op_that_a_format_has_not_is_named(tmp_path):
     import keras
 
     x = image = keras.Input((nets.SIZE, nets.SIZE, 3))
@@ -119,3 +119,21 @@ def test_an_op_that_tflite_has_not_is_named(tmp_path):
     graph, _ = frozen.freeze(keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(x))))
     with pytest.raises(WorkFailed, match=r"^TFLite has no op for TensorFlow's Erfinv; replace it in the model$"):
         tflite.convert(graph, tmp_path / "net.tflite")
+    with pytest.raises(WorkFailed, match=r"^ONNX has no op for TensorFlow's Erfinv; replace it in the model$"):
+        onnx.convert(graph, tmp_path / "skeleton.onnx", tmp_path / "kernels")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_constants_that_a_model_captures_are_weights(tmp_path):
+    """As in keras.applications.EfficientNetB0, whose pixels are scaled by a list of numbers."""
+    import keras
+
+    x = image = keras.Input((nets.SIZE, nets.SIZE, 3))
+    x = keras.layers.Rescaling([0.5, 0.25, 0.125])(x) * keras.ops.array([1.0, 2.0, 3.0])
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalMaxPooling2D()(x)))
+    graph, run = frozen.freeze(model)
+    placeholders = {node.name for node in graph.graph.node if node.op == "Placeholder"}
+    assert placeholders == {*graph.weights, frozen.INPUT}
+    tflite.convert(graph, tmp_path / "net.tflite")
+    found = verification.logits(runtimes.open(tmp_path / "net.tflite"), nets.pictures())
+    assert found == pytest.approx(wanted(model), abs=1e-5)

@@ -25,9 +25,12 @@ def check_weights(model: keras.Model, name: str) -> None:
             raise BadFile(f"{name} has {ranges.wrong(values)} in {weight.path}, the first weight that does; train it again")
 
 
-def check_constants(path: str | Path) -> None:
-    """The same of the kernels and biases of a .tflite or .onnx file; infinities may pad elsewhere."""
-    graph = read(path)
+def check_constants(path: str | Path, size: int | None = None) -> None:
+    """The same of the kernels and biases of a .tflite or .onnx file; infinities may pad elsewhere.
+
+    size: of the pictures it will be given, where it leaves that open.
+    """
+    graph = read(path, size=size)
     for op in graph.ops:
         for tensor in op.inputs if op.kind in CONTRACTIONS else ():
             if tensor is not None and tensor.constant and tensor.floating:

@@ -59,7 +59,9 @@ def freeze(model: keras.Model, name: str = "the model") -> tuple[Frozen, Callabl
     if graph.library.function:  # a restored model brings compiled functions: only TensorFlow can inline those
         graph = _inlined(concrete)
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
-    captured = {placeholder.op.name: variables[id(resource)] for resource, placeholder in concrete.graph.captures}
+    captured = {
+        placeholder.op.name: variables.get(id(value), value) for value, placeholder in concrete.graph.captures
+    }
     nodes = {node.name: node for node in graph.node}
     _skip_casts_of_pixels(nodes)
     frozen, weights = tf.compat.v1.GraphDef(versions=graph.versions), {}
@@ -69,8 +71,8 @@ def freeze(model: keras.Model, name: str = "the model") -> tuple[Frozen, Callabl
                 f"{name} draws random numbers when it answers, as a SavedModel with augmentation does; "
                 "give its .keras file, or build it with augmentation and dropout for training alone"
             )
-        if node.op == "ReadVariableOp":
-            weights[node.name] = captured[_source(nodes, node.input[0])].numpy()
+        if node.op == "ReadVariableOp" or node.name in captured:  # a constant is captured as it is
+            weights[node.name] = captured[_source(nodes, (*node.input, node.name)[0])].numpy()
             _add_placeholder(frozen, node.name, weights[node.name])
         elif node.op == "ResourceGather":
             table = weights[f"{node.name}/table"] = captured[_source(nodes, node.input[0])].numpy()

@@ -183,7 +183,7 @@ def _graph_steps(path):
     from edgecls.graph import read
 
     try:
-        graph = read(path)
+        graph = read(path, size=PREPROCESS["none"].crop)  # any, where it is open
         (tensor,) = graph.inputs
         while len(readers := [op for op in graph.ops if tensor in op.inputs]) == 1:
             (op,) = readers

@@ -97,6 +97,9 @@ def quantize(
 #: Integers that activations can be.
 _STATIC = {"int8": 2**8, "int16x8": 2**16}
 
+#: The narrowest range: with finer steps the 6 of ReLU6 is beyond 32 bits, and kernels refuse the file.
+_NARROWEST = 255 * 6 / 2**30
+
 #: Weights rounded to float16, computed in float32.
 _FLOAT16 = [
     {
@@ -150,6 +153,7 @@ def _static(source, precision, pictures, input_range, method, per_tensor, emit) 
         for name in flatbuffer.fragile(graph)
     ]
     found = ranges.find(source, pictures, method, levels, emit)
+    found = {name: (low, max(high, low + _NARROWEST)) for name, (low, high) in found.items()}
     if input_range is not None:
         found[flatbuffer.INPUT] = input_range
     for name in found:  # what has a limit for each channel: one scale before and behind it

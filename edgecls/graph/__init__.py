@@ -91,7 +91,7 @@ class Op:
 class Graph:
     """The main graph of a file; `ops` in the order in which they run.
 
-    dynamic: input name -> axes whose size the file leaves open, which is the batch or nothing.
+    dynamic: input name -> axes whose size the file leaves open.
     subgraphs: how many graphs the file holds, this one included.
     metadata: TFLite: schema_version, description, min_runtime_version; ONNX: ir_version, opset, producer.
     """
@@ -118,11 +118,11 @@ class Graph:
             raise BadFile(f"{self.path}: constant {tensor.name!r} cannot be read: {error}") from error
 
 
-def read(path: str | Path) -> Graph:
+def read(path: str | Path, *, size: int | None = None) -> Graph:
     """The graph of a .tflite or .onnx file; the suffix says which.
 
-    A dynamic batch is taken as 1. Raises BadFile for a file that is missing, damaged or of another
-    kind, UsageError where the size of an input other than its batch is left open.
+    A dynamic batch is taken as 1, other sizes that are left open as `size`. Raises BadFile for a file
+    that is missing, damaged or of another kind, UsageError where a size is open and none is given.
     """
     path = Path(path)
     if path.suffix.lower() == ".tflite":
@@ -131,7 +131,7 @@ def read(path: str | Path) -> Graph:
         from edgecls.graph import onnx as reader
     else:
         raise BadFile(f"{path}: expected the name of a .tflite or .onnx file")
-    return reader.read(path, map_file(path))
+    return reader.read(path, map_file(path), size)
 
 
 def map_file(path: Path) -> mmap.mmap:
@@ -153,18 +153,20 @@ def bits(dtype: str) -> int:
     return int(width[0]) if width else 8
 
 
-def fix_batch(
-    path: Path, name: str, sizes: tuple[int | None, ...]
+def fix_sizes(
+    path: Path, name: str, sizes: tuple[int | None, ...], size: int | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(shape with an open batch as 1, open axes) of an input whose open sizes are None.
+    """(shape with an open batch as 1 and others as `size`, open axes) of an input whose open sizes are None.
 
-    Raises UsageError where another size than the batch is open.
+    Raises UsageError where another size than the batch is open, and there is no `size`.
     """
-    open_axes = tuple(axis for axis, size in enumerate(sizes) if size is None)
-    if any(axis > 0 for axis in open_axes):
-        shown = ", ".join("?" if size is None else str(size) for size in sizes)
+    open_axes = tuple(axis for axis, length in enumerate(sizes) if length is None)
+    if size is None and any(axis > 0 for axis in open_axes):
+        shown = ", ".join("?" if length is None else str(length) for length in sizes)
         raise UsageError(
             f"{path}: input {name!r} of shape ({shown}) leaves more than its batch open; "
             "export it with a fixed size"
         )
-    return tuple(1 if size is None else size for size in sizes), open_axes
+    closed = [size if length is None else length for length in sizes]
+    closed[:1] = [1 if length is None else length for length in sizes[:1]]
+    return tuple(closed), open_axes

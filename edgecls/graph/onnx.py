@@ -13,7 +13,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto, helper,
 from onnx.shape_inference import InferenceError
 
 from edgecls.errors import BadFile
-from edgecls.graph import Graph, Op, Tensor, bits, fix_batch, map_file, shapes
+from edgecls.graph import Graph, Op, Tensor, bits, fix_sizes, map_file, shapes
 from edgecls.graph.skim import skim
 
 DTYPES = {
@@ -23,7 +23,7 @@ DTYPES = {
 } | {TensorProto.UNDEFINED: "unknown", TensorProto.STRING: "string"}
 
 
-def read(path: Path, data: mmap.mmap) -> Graph:
+def read(path: Path, data: mmap.mmap, size: int | None) -> Graph:
     """See `graph.read`."""
     try:
         model = onnx.ModelProto.FromString(skim(data, path.name))
@@ -32,7 +32,7 @@ def read(path: Path, data: mmap.mmap) -> Graph:
     if not (model.ir_version and model.opset_import and model.graph.output):
         raise BadFile(f"{path} is not an ONNX model, or cut short: it has no version, operator set or output")
     try:
-        return _Reader(path, data, model).graph()
+        return _Reader(path, data, model).graph(size)
     except (InferenceError, LookupError, ValueError, TypeError) as error:
         raise BadFile(f"{path} is damaged or cut short ({str(error).splitlines()[0]})") from error
 
@@ -50,10 +50,10 @@ class _Reader:
                 model.graph.node.append(node)
         self.constants = {proto.name: proto for proto in model.graph.initializer}
 
-    def graph(self) -> Graph:
+    def graph(self, size: int | None) -> Graph:
         nodes = self.model.graph.node
         given = [value for value in self.model.graph.input if value.name not in self.constants]
-        dynamic = {value.name: axes for value in given if (axes := self._fix_batch(value))}
+        dynamic = {value.name: axes for value in given if (axes := self._fix_sizes(value, size))}
         self._sort({value.name for value in given})
         tensors = {name: self._constant_tensor(name, proto) for name, proto in self.constants.items()}
         types = shapes.infer(self.model)
@@ -79,12 +79,12 @@ class _Reader:
             load=self._load,
         )
 
-    def _fix_batch(self, value: ValueInfoProto) -> tuple[int, ...]:
-        """Write a batch of 1 into an input that leaves it open; returns the open axes."""
+    def _fix_sizes(self, value: ValueInfoProto, size: int | None) -> tuple[int, ...]:
+        """Write sizes into an input that leaves them open; returns the open axes."""
         dims = value.type.tensor_type.shape.dim
-        shape, axes = fix_batch(self.path, value.name, tuple(shapes.size_of(dim) for dim in dims))
-        for dim, size in zip(dims, shape, strict=True):
-            dim.dim_value = size
+        shape, axes = fix_sizes(self.path, value.name, tuple(shapes.size_of(dim) for dim in dims), size)
+        for dim, length in zip(dims, shape, strict=True):
+            dim.dim_value = length
         return axes
 
     def _sort(self, inputs: set[str]) -> None:

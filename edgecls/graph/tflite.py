@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecls.errors import BadFile
-from edgecls.graph import Graph, Op, Quantization, Tensor, fix_batch
+from edgecls.graph import Graph, Op, Quantization, Tensor, fix_sizes
 
 #: No kernel of TFLite takes a tensor of more axes.
 MAX_RANK = 8
@@ -26,12 +26,12 @@ OPTIONS = _names(schema.BuiltinOptions)
 OPTIONS_2 = _names(schema.BuiltinOptions2)
 
 
-def read(path: Path, data: mmap.mmap) -> Graph:
-    """See `graph.read`."""
+def read(path: Path, data: mmap.mmap, size: int | None) -> Graph:
+    """See `graph.read`; the shapes inside a graph of open sizes are what the file says."""
     if data[4:8] != b"TFL3":
         raise BadFile(f"{path} is not a TFLite model: its bytes 4 to 7 should be b'TFL3', not {data[4:8]!r}")
     try:
-        return _Reader(path, data).graph()
+        return _Reader(path, data).graph(size)
     except (struct.error, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadFile(f"{path} is damaged or cut short ({error})") from error
 
@@ -44,7 +44,7 @@ class _Reader:
         self.model = schema.Model.GetRootAs(data)
         self.buffers = [self._bytes(self.model.Buffers(i)) for i in self._range(self.model.BuffersLength())]
 
-    def graph(self) -> Graph:
+    def graph(self, size: int | None) -> Graph:
         main = self.model.Subgraphs(0)
         count = main.TensorsLength()
         inputs, outputs = (_indices(found, count) for found in (main.InputsAsNumpy(), main.OutputsAsNumpy()))
@@ -58,7 +58,7 @@ class _Reader:
             shape = _sizes(record.ShapeAsNumpy())
             if index in inputs:
                 sizes = _sizes(record.ShapeSignatureAsNumpy()) or shape
-                shape, axes = fix_batch(self.path, name, tuple(None if size < 0 else size for size in sizes))
+                shape, axes = fix_sizes(self.path, name, tuple(None if n < 0 else n for n in sizes), size)
                 if axes:
                     dynamic[name] = axes
             by_name[name] = self._tensor(record, name, shape)

@@ -96,7 +96,7 @@ def prepare(
     emit,
 ) -> dict[str, Any]:
     """Child process: what `making.make` does where the float model is there as the file `source`."""
-    finite.check_constants(source)
+    finite.check_constants(source, size)
     emit({"stage": "pictures"})
     about = making.pictures(plan, size, channels, layout, Path(work))
     emit({"stage": "reference"})
