@@ -16,6 +16,7 @@ _VERBS = {
     "finetune": "edgecls.verbs.finetune",
     "profile": "edgecls.verbs.profile",
     "verify": "edgecls.verbs.verify",
+    "inspect": "edgecls.verbs.inspect",
     "evaluate": "edgecls.verbs.evaluate",
 }
 

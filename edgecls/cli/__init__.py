@@ -28,6 +28,7 @@ _COMMANDS = {
     "calibrate": ("calibrate", "Check pictures before they are calibrated with."),
     "profile": ("profile", "Measure time and memory of models."),
     "verify": ("verify", "Compare files with the models they were made from."),
+    "inspect": ("inspect", "Find the layers in which a quantized file loses accuracy."),
     "evaluate": ("evaluate", "Measure how often files are right on labelled pictures."),
     "list": ("list_", "List the architectures, or their families."),
     "show": ("show", "Show one architecture."),

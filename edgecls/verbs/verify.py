@@ -66,9 +66,9 @@ def verify(
     others = [Path(against)] if against is not None and files else []
     known = {one.path: one for one in classifiers([*files, *others], preprocess=preprocess)}
     subjects, other = [known[file] for file in dict.fromkeys(files)], known[others[0]] if others else None
-    groups: dict[str, list[tuple[Classifier, _Right]]] = {}
+    groups: dict[str, list[tuple[Classifier, Right]]] = {}
     for subject in subjects:
-        right = _right(subject, other, pictures, preprocessing.parse(preprocess))
+        right = comparison(subject, other, pictures, preprocessing.parse(preprocess))
         groups.setdefault(json.dumps(right.job), []).append((subject, right))
     found = {}
 
@@ -98,7 +98,7 @@ def _verification(subject, right, agreement):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Right:
+class Right:
     """What a file is compared with: the reference `known`, or what `model` gives on its pictures or `plan`'s."""
 
     known: Path | None = None
@@ -126,24 +126,24 @@ class _Right:
         return subject.job | {"tolerance": widest}
 
 
-def _right(subject: Classifier, other: Classifier | None, pictures, said: Preprocess | None) -> _Right:
+def comparison(subject: Classifier, other: Classifier | None, pictures, said: Preprocess | None) -> Right:
     """Raises BadFile, UsageError where there is nothing to compare `subject` with."""
     name, manifest = subject.path.name, subject.manifest
     if other is None and manifest is None:
         raise UsageError(f"{name} has no manifest; name the file to compare it with, --against FILE")
     if other is None and pictures is None:
-        return _Right(known=_reference(subject))
-    model = other or classifier(_float_beside(subject), said)
+        return Right(known=_reference(subject))
+    model = other or classifier(float_beside(subject), said)
     for what in ("size", "channels", "outputs"):
         if getattr(subject, what) != getattr(model, what):
             raise UsageError(f"{name} has {what} {getattr(subject, what)}, {model.path.name} {getattr(model, what)}")
     beside = [one.path.with_name(one.manifest.reference) for one in (subject, model) if one.manifest]
     if pictures is None and (known := next((path for path in beside if path.is_file()), None)):
-        return _Right(model=model, known=known)  # for its pictures
+        return Right(model=model, known=known)  # for its pictures
     source, samples = (calibrations.SYNTHETIC, None) if pictures is None else (pictures, PICTURES)
     plan = calibrations.plan(source, preprocess=model.preprocess, samples=samples)
     calibrations.check_shape(plan, model.size, model.channels)
-    return _Right(model=model, plan=plan)
+    return Right(model=model, plan=plan)
 
 
 def _reference(subject: Classifier) -> Path:
@@ -159,7 +159,7 @@ def _reference(subject: Classifier) -> Path:
     return path
 
 
-def _float_beside(subject: Classifier) -> Path:
+def float_beside(subject: Classifier) -> Path:
     """A float file of the same weights, of the same format where there is one."""
     wanted = reference.identity(subject.manifest.options)
     for suffix in sorted(runtimes.SUFFIXES, key=lambda suffix: suffix != subject.path.suffix):
@@ -190,19 +190,24 @@ def compare(
     def on_picture(file, done, total):
         emit({"file": file, "done": done, "total": total})
 
-    right, soft = reference.read(Path(known)) if known else None, None
-    if plan:
-        plan = Plan.from_json(plan)
-        pictures, skipped = calibrations.load(plan, plan.chosen, size, channels)
-        for name in skipped:
-            emit({"note": f"{name} cannot be read and is left out"})
-        right = Reference(pictures=pictures, logits=None, words=f"{len(pictures)} pictures of {plan.source}", model={})
+    right, soft = load(known, plan, size, channels, emit), None
     _check_preprocess(right, [*files, *([model] if model else [])])
     if model:
         logits, soft = verification.answers(model, right.pictures, on_picture)
         right = dataclasses.replace(right, logits=logits)
     found = verification.check(files, right, probabilities=soft, on_picture=on_picture)
     return [one["agreement"] for one in found]
+
+
+def load(known: str | None, plan: dict[str, Any] | None, size: int | None, channels: int | None, emit) -> Reference:
+    """What `compare` compares on; there are no logits for a `plan`."""
+    if not plan:
+        return reference.read(Path(known))
+    plan = Plan.from_json(plan)
+    pictures, skipped = calibrations.load(plan, plan.chosen, size, channels)
+    for name in skipped:
+        emit({"note": f"{name} cannot be read and is left out"})
+    return Reference(pictures=pictures, logits=None, words=f"{len(pictures)} pictures of {plan.source}", model={})
 
 
 def _check_preprocess(right, files):
