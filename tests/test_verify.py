@@ -110,6 +110,15 @@ def test_another_net_is_broken(verify, tmp_path, colours):
     assert found.next_step == "the conversion is at fault: use another format, and report this"
 
 
+def test_layouts_are_compared_on_the_same_pictures(verify, tmp_path, colours):
+    """Channels last against channels first."""
+    net = tiny.save_tflite(tmp_path / "net.tflite", input_shape=(1, 1, 1, 3))
+    other = tiny.save_onnx(tmp_path / "net.onnx", input_shape=(1, 3, 1, 1))
+    for subject, against in ((net, other), (other, net)):
+        (found,) = verify(subject, against=against, preprocess="tf", pictures=colours)
+        assert found.agreement.verdict == "OK" and found.agreement.samples == 20
+
+
 def test_integer_ends_that_an_onnx_file_cannot_describe_are_in_its_manifest(verify, folder):
     edgecls.export("lenet5", formats="onnx", precisions="int8", io="uint8", out=folder.parent, weights="random")
     (found,) = verify(folder / "lenet5-int8.onnx")
@@ -162,7 +171,7 @@ def test_preprocessing_is_not_said_twice(verify, folder):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("gone.onnx", "no file"), ("notes.txt", "no runtime for 'notes.txt'"), ("", "is a folder; name the files in it")],
+    [("gone.onnx", "no file"), ("notes.txt", "notes.txt' is no .tflite or .onnx file; `edgecls export` makes them"), ("", "is a folder; name the files in it")],
 )
 def test_what_is_no_model_is_said(verify, folder, name, message):
     (folder / "notes.txt").touch()

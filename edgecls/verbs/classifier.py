@@ -75,7 +75,8 @@ def classifier(path: Path, said: Preprocess | None) -> Classifier:
     """One of `classifiers`; `said` is for a file whose manifest does not say it."""
     if path.is_dir():
         raise UsageError(f"{str(path)!r} is a folder; name the files in it, such as {str(path / '*.tflite')}")
-    runtimes.for_file(path)
+    if path.suffix.lower() not in runtimes.SUFFIXES:
+        raise UsageError(f"{str(path)!r} is no .tflite or .onnx file; `edgecls export` makes them")
     if not path.is_file():
         raise BadFile(f"no file {str(path)!r}")
     manifest = artifact.load(path).manifest if artifact.manifest_path(path).is_file() else None

@@ -164,7 +164,10 @@ def float_beside(subject: Classifier) -> Path:
     wanted = reference.identity(subject.manifest.options)
     for suffix in sorted(runtimes.SUFFIXES, key=lambda suffix: suffix != subject.path.suffix):
         for beside in sorted(subject.path.parent.glob(f"*{suffix}.json")):
-            manifest = artifact.read_manifest(beside)
+            try:
+                manifest = artifact.read_manifest(beside)
+            except BadFile:  # of another file than is looked for
+                continue
             path = beside.with_name(manifest.file)
             same = manifest.precision == "fp32" and reference.identity(manifest.options) == wanted
             if same and path.is_file() and not path.samefile(subject.path):
