@@ -320,7 +320,7 @@ def test_truncated_arrays_are_refused(tmp_path, name):
 
 @pytest.mark.parametrize("source", ["gone", "gone.npy", __file__])
 def test_what_is_neither_folder_nor_array_is_refused(source):
-    with pytest.raises(BadFile, match="no calibration set .*; give a folder of pictures, a list of them"):
+    with pytest.raises(BadFile, match="no pictures .*; give a folder of pictures, a list of them"):
         plan(source, preprocess=PREPARE)
 
 

@@ -119,7 +119,7 @@ def plan(
         kind, found, skipped = "list", [str(picture) for picture in listed.paths], listed.skipped
     else:
         known = "a folder of pictures, a list of them (.txt, .csv, .tsv), a .npy file or `synthetic`"
-        raise BadFile(f"no calibration set {str(source)!r}; give {known}")
+        raise BadFile(f"no pictures {str(source)!r}; give {known}")
     if preprocess is None and (kind != "array" or array.dtype == "uint8"):
         known = ", ".join(PREPROCESS)
         how = f"--preprocess {known}, like:NAME, or mean=... and std=..."
