@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -104,6 +105,11 @@ def test_from_class_folders_to_a_model_that_knows_them(data, tmp_path, heard):
     assert exported.reference == f"small.paper trained on {data}"
     assert source.resolve(out, preprocess="torch").preprocess != training.preprocess
 
+    (made,) = edgecls.export(out, formats="tflite", calibration=data, out=tmp_path / "files")
+    manifest = made.manifest
+    assert (manifest.labels, manifest.preprocess) == (training.labels, training.preprocess)
+    assert manifest.model.params == SMALL.params - 4 * 17 + 3 * 17 and manifest.agreement.passed
+
 
 def test_the_head_alone_learns_on_features_that_are_computed_once(data, tmp_path, weights, heard, monkeypatch):
     monkeypatch.setattr(stages, "HEAD_LEARNING_RATE", 0.05)  # features of random weights tell little
@@ -175,7 +181,8 @@ def test_interrupted_before_there_is_a_model(data, tmp_path, heard):
         edgecls.finetune("small", data=data, out=out, **FEW | heard() | {"on_stage": stop})
     assert "no epoch was done" in heard.notes[-1] and not out.exists()
     again = Heard()
-    edgecls.finetune("small", data=data, out=out, **FEW | {"epochs": 1}, **again())
+    with pytest.raises(KeyboardInterrupt):
+        edgecls.finetune("small", data=data, out=out, **FEW | {"epochs": 1} | again() | {"on_stage": stop})
     assert "beginning anew: --epochs changed since mine.keras.training was begun" in again.notes
 
 
@@ -192,15 +199,6 @@ def test_other_pictures_or_options_begin_anew_but_replace_nothing(data, tmp_path
     assert (done.training.seed, done.training.pictures) == (5, 23)
     with pytest.raises(UsageError, match="'.*mine.keras' is there; choose another with --out, or replace it with --force"):
         edgecls.finetune("small", data=data, out=out, **FEW)
-
-
-def test_pictures_that_cannot_be_read_are_named_and_left_out(data, tmp_path, heard):
-    (data / "red" / "003.png").write_bytes(b"no picture")
-    (data / "red" / "notes.txt").write_text("none either")
-    done = edgecls.finetune("small", data=data, out=tmp_path / "mine.keras", **heard(**FEW | {"epochs": 1}))
-    assert done.training.pictures + done.training.validation == 29
-    assert any("003.png' cannot be read as a picture" in note and note.endswith("left out") for note in heard.notes)
-    assert any(note.startswith("left out of ") and "notes.txt is no picture" in note for note in heard.notes)
 
 
 def test_a_class_that_is_left_without_pictures_ends_it(tmp_path):
@@ -257,7 +255,6 @@ def plan(data, heard):
         weights=weights,
         weights_file=None,
         preprocess=SMALL.preprocess,
-        data=str(data),
         **vars(chosen),
         digest="",
         augment="none",
@@ -282,6 +279,18 @@ def feed(plan, tmp_path):
 
     feed.said = said
     return feed
+
+
+def test_pictures_that_cannot_be_read_are_named_and_left_out(feed, plan):
+    Path(plan.paths[plan.validation[0]]).write_bytes(b"no picture")
+    Path(plan.paths[5]).unlink()
+    fed = feed()
+    assert len(fed.validation) == 5 and len(fed.training) == 23 and 5 not in fed.training
+    left_out = [note for note in feed.said if note]
+    assert len(left_out) == 2 and all(note.endswith("; left out") for note in left_out)
+    assert f"no picture '{plan.paths[5]}'" in left_out[0] and "cannot be read as a picture" in left_out[1]
+    again = cached.Pictures(fed.plan, fed.state, lambda event: feed.said.append(event["note"]))
+    assert feed.said[-2:] == left_out and np.array_equal(again.training, fed.training)
 
 
 def test_batches_are_what_export_and_evaluation_see(feed, plan):

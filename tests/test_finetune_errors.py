@@ -38,7 +38,7 @@ BAD = [
     ({"data": "one"}, UsageError, "'one' has one class, 'red'; a classifier needs two"),
     ({"data": "lonely"}, UsageError, "class 'blue' has one picture; it needs two, to train and to validate on"),
     ({"data": "split"}, UsageError, "no picture in 'split/train'; it should hold files of .bmp"),
-    ({"data": "other"}, UsageError, "'other' has classes that are not known: violet; known are blue, green, red"),
+    ({"data": "other"}, UsageError, "'other/val' has classes that are not known: violet; known are blue, green, red"),
     ({"out": "there.keras"}, UsageError, "'there.keras' is there; choose another with --out, or replace it with --force"),
     ({"out": "mine.h5"}, UsageError, "--out must end in .keras, got 'mine.h5'"),
     ({"out": "text.txt/mine.keras"}, UsageError, "cannot write to 'text.txt': Not a directory; choose another with --out"),
@@ -132,3 +132,12 @@ def test_of_imagenets_classes_those_that_are_there(tmp_path):
         (tmp_path / name).rename(tmp_path / wnid)
     (tmp_path / "n02084071").rename(tmp_path / "n02099601")
     assert chosen(tmp_path).classes == ("n01440764", "n01443537", "n02099601")
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    pictures(tmp_path)
+    for number in range(7):
+        (tmp_path / "red" / f"notes{number}.txt").write_text("none")
+    notes = []
+    selection.select(tmp_path, validation=0.2, seed=0, on_note=notes.append)
+    assert notes == [f"left out of {tmp_path}: " + ", ".join(f"red/notes{n}.txt is no picture" for n in range(5)) + " and 2 more"]

@@ -13,6 +13,7 @@ from typing import Annotated, get_args
 import typer
 
 from edgecls import pretrained
+from edgecls.cli.progress import Bar
 from edgecls.finetuning.record import BATCH_SIZE, TRAINED, UNTRAINED, VALIDATION, Augment
 from edgecls.text import table
 
@@ -67,7 +68,8 @@ def finetune(
     """
     from edgecls.verbs import finetune as verb  # has numpy, which --help need not wait for
 
-    with _Progress() as progress:
+    start = time.monotonic()
+    with Bar() as bar:
         done = verb.finetune(
             name,
             data=data,
@@ -83,9 +85,9 @@ def finetune(
             seed=seed,
             force=force,
             verbose=verbose,
-            on_stage=progress.show,
-            on_epoch=progress.epoch,
-            on_note=lambda note: progress.say(f"note: {note}"),
+            on_stage=lambda stage: bar.show(stage.what, stage.done, stage.total),
+            on_epoch=lambda epoch, best: bar.say(_line(epoch) + "  best" * best),
+            on_note=bar.note,
         )
     training = done.training
     if as_json:
@@ -98,55 +100,17 @@ def finetune(
             str(training.pictures),
             f"{100 * training.accuracy:.1f}% of {training.validation}",
             f"{done.path.stat().st_size / 1e6:.2f}",
-            f"{progress.seconds:.0f}",
+            f"{time.monotonic() - start:.0f}",
         )
         print(table(_HEADERS, [row], numeric=_NUMERIC, styled=sys.stdout.isatty()), end="")
-    next = shlex.join(["edgecls", "export", str(done.path), "--int8", "--calibration", str(data)])
-    print(f"next: {next}", file=sys.stderr)
+    int8 = ["--int8", "--calibration", training.data] if Path(training.data).is_dir() else []
+    print(f"next: {shlex.join(['edgecls', 'export', str(done.path), *int8])}", file=sys.stderr)
 
 
 _HEADERS = ("file", "architecture", "classes", "pictures", "right in validation", "MB", "seconds")
 _NUMERIC = (False, False, True, True, True, True, True)
 
 
-class _Progress:
-    """A line on standard error for each epoch and note, and on a terminal a bar below them."""
-
-    def __init__(self):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True, soft_wrap=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("", total=None)
-        self._start = time.monotonic()
-
-    def __enter__(self):
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_):
-        self._bar.stop()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def show(self, stage):
-        self._bar.update(self._task, description=stage.what, completed=stage.done, total=stage.total or None)
-
-    def epoch(self, epoch, best):
-        figures = f"loss {epoch.loss:.3f}  accuracy {epoch.accuracy:6.1%}  validation {epoch.val_accuracy:6.1%}"
-        self.say(
-            f"{epoch.stage:5} {epoch.number:3}/{epoch.total:<3}  {figures}  {epoch.seconds:6.1f} s{'  best' * best}"
-        )
-
-    def say(self, text):
-        self._bar.console.print(text, markup=False, highlight=False, emoji=False)
+def _line(epoch):
+    figures = f"loss {epoch.loss:.3f}  accuracy {epoch.accuracy:6.1%}  validation {epoch.val_accuracy:6.1%}"
+    return f"{epoch.stage:5} {epoch.number:3}/{epoch.total:<3}  {figures}  {epoch.seconds:6.1f} s"

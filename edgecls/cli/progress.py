@@ -28,8 +28,12 @@ class Bar:
     def __exit__(self, *_):
         self._bars.stop()
 
-    def show(self, what: str, done: int, total: int) -> None:
-        self._bars.update(self._task, description=what, completed=done, total=total)
+    def show(self, what: str, done: int = 0, total: int = 0) -> None:
+        """total: 0 where nobody knows it."""
+        self._bars.update(self._task, description=what, completed=done, total=total or None)
 
     def note(self, text: str) -> None:
-        self._bars.console.print(f"note: {text}", markup=False, highlight=False, emoji=False)
+        self.say(f"note: {text}")
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False, emoji=False)

@@ -26,7 +26,6 @@ PLAN, EPOCHS, RESULT = "plan.json", "epochs.jsonl", "model.keras"
 #: "light" moves and scales, "standard" mirrors and changes the light too; "auto" is "light" for gray pictures.
 Augment = Literal["auto", "none", "light", "standard"]
 
-
 #: Pictures in a step; share of each class's pictures to validate on, where no folder holds such pictures.
 BATCH_SIZE, VALIDATION = 32, 0.2
 
@@ -49,8 +48,9 @@ class Plan:
     """Everything that decides what comes out.
 
     model: key of the row. weights: what to begin with; weights_file: where they are, if not random.
-    paths, labels: every picture and the index of its class; validation: numbers of those that are
-        not trained on. digest: sha256 over what is in the pictures, their classes and the split.
+    data: the folder that is trained on. paths, labels: every picture and the index of its class;
+        validation: numbers of those that are not trained on. digest: sha256 over what is in the
+        pictures, their classes and the split.
     head_epochs, epochs: at most so many with the backbone frozen, and of the whole network.
     learning_rate: the highest one of the whole network's.
     """

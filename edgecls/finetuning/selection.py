@@ -25,6 +25,7 @@ _SHOWN = 5
 class Selection:
     """Every picture, the index of its class, and the numbers of those to validate on; see `Plan`."""
 
+    data: str
     paths: tuple[str, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
@@ -75,7 +76,11 @@ def select(data: str | Path, *, validation: float, seed: int, on_note: Callable[
         labels += [used.index(label) for label in held.labels]
         paths, numbers = (*found.paths, *held.paths), range(len(found.paths), len(labels))
     return Selection(
-        paths=tuple(map(str, paths)), labels=tuple(labels), classes=classes, validation=tuple(numbers)
+        data=found.source,
+        paths=tuple(map(str, paths)),
+        labels=tuple(labels),
+        classes=classes,
+        validation=tuple(numbers),
     )
 
 
@@ -85,8 +90,8 @@ def _read(folder: Path) -> tuple[Dataset, Dataset | None]:
     held = next((name for name in _VALIDATION_FOLDERS if name in inside), None)
     if "train" not in inside or not (held or inside <= set(dataset.SPLITS)):  # a class may be called train
         return dataset.read(folder), None
-    found = dataset.read(folder, split="train")
-    return found, held and dataset.read(folder, split=held, classes=found.classes)
+    found = dataset.read(folder / "train")
+    return found, held and dataset.read(folder / held, classes=found.classes)
 
 
 def _split(labels, share, seed) -> list[int]:

@@ -95,7 +95,6 @@ def finetune(
         weights=source.weights,
         weights_file=source.path and str(source.path),
         preprocess=source.preprocess,
-        data=str(data),
         **vars(pictures),
         digest=pictures.digest(),
         augment=augment,
