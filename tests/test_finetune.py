@@ -288,7 +288,7 @@ def test_pictures_that_cannot_be_read_are_named_and_left_out(feed, plan):
     assert len(fed.validation) == 5 and len(fed.training) == 23 and 5 not in fed.training
     left_out = [note for note in feed.said if note]
     assert len(left_out) == 2 and all(note.endswith("; left out") for note in left_out)
-    assert f"no picture '{plan.paths[5]}'" in left_out[0] and "cannot be read as a picture" in left_out[1]
+    assert "cannot be read as a picture" in left_out[0] and f"no picture '{plan.paths[5]}'" in left_out[1]
     again = cached.Pictures(fed.plan, fed.state, lambda event: feed.said.append(event["note"]))
     assert feed.said[-2:] == left_out and np.array_equal(again.training, fed.training)
 
