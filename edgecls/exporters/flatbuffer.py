@@ -14,6 +14,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecls.errors import WorkFailed
+
 SIGNATURE = "serving_default"
 INPUT, OUTPUT = "image", "logits"
 
@@ -124,24 +126,26 @@ def set_io(model: schema.ModelT, dtype: str) -> None:
     """Give an int8 graph ends of `dtype`: "uint8" (the same scale, zero point + 128) or "float32".
 
     One QUANTIZE is put before and one QUANTIZE or DEQUANTIZE after the graph. "int8" changes nothing.
-    A graph of int16 activations can have float32 ends.
+    A graph of int16 activations can have float32 ends. Raises WorkFailed where an end is in float, but
+    another type is wanted of it.
     """
-    if dtype == "int8":
-        return
     graph = model.subgraphs[0]
     (source,), (sink,) = graph.inputs, graph.outputs
+    integers = [end for end in (source, sink) if graph.tensors[end].type != schema.TensorType.FLOAT32]
+    if dtype != "float32" and len(integers) < 2:
+        raise WorkFailed(f"an end of this graph is in float: it cannot have {dtype} input and output, but float32")
+    if dtype == "int8":
+        return
     builtin = schema.BuiltinOperator
-    new_source = _add_end(graph, source, dtype)
-    new_sink = _add_end(graph, sink, dtype)
-    leave = builtin.QUANTIZE if dtype == "uint8" else builtin.DEQUANTIZE
-    version = _QUANTIZE_VERSION[graph.tensors[source].type]
-    graph.operators = [
-        _operator(model, builtin.QUANTIZE, [new_source], source, version),
-        *graph.operators,
-        _operator(model, leave, [sink], new_sink, version),
-    ]
-    graph.inputs, graph.outputs = [new_source], [new_sink]
-    graph.tensors[source].name, graph.tensors[sink].name = b"image_integer", b"logits_integer"
+    if source in integers:
+        new, version = _add_end(graph, source, dtype), _QUANTIZE_VERSION[graph.tensors[source].type]
+        graph.operators = [_operator(model, builtin.QUANTIZE, [new], source, version), *graph.operators]
+        graph.inputs, graph.tensors[source].name = [new], b"image_integer"
+    if sink in integers:
+        new, version = _add_end(graph, sink, dtype), _QUANTIZE_VERSION[graph.tensors[sink].type]
+        leave = builtin.QUANTIZE if dtype == "uint8" else builtin.DEQUANTIZE
+        graph.operators = [*graph.operators, _operator(model, leave, [sink], new, version)]
+        graph.outputs, graph.tensors[sink].name = [new], b"logits_integer"
 
 
 def _add_end(graph, inner: int, dtype: str) -> int:

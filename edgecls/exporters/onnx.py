@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
+from edgecls.graph.rules import CLAMPS
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
 OPSET = 17
@@ -86,8 +87,12 @@ def quantize(
     emit,
     method: str = METHOD,
     per_tensor: bool = False,
+    layers: Mapping[str, str] | None = None,
 ) -> dict:
-    """Child process: write `target` from the float file `source`; arguments and result as in the TFLite one."""
+    """Child process: write `target` from the float file `source`; arguments and result as in the TFLite one.
+
+    layers: kept in "float" only: no CPU computes in int16 here.
+    """
     import onnx
 
     if precision == "fp16":
@@ -105,7 +110,7 @@ def quantize(
     if per_tensor:
         source, words = _equalised(source, target, pictures)
         notes.append(words)
-    _static_int8(source, target, pictures, input_range, method, per_tensor, emit)
+    _static_int8(source, target, pictures, input_range, method, per_tensor, layers or {}, emit)
     if io != "uint8":
         return {"ends": {}, "notes": notes}
     model = onnx.load(target)
@@ -172,7 +177,7 @@ def _equalised(source, target, pictures) -> tuple[str, str]:
     return equal, words
 
 
-def _static_int8(source, target, pictures, input_range, method, per_tensor, emit):
+def _static_int8(source, target, pictures, input_range, method, per_tensor, layers, emit):
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
@@ -187,12 +192,7 @@ def _static_int8(source, target, pictures, input_range, method, per_tensor, emit
         source,
         target,
         calibration_cache_path=cache,
-        # The shares of attention among hundreds of tokens: its 8-bit form has multiples of 1/256 alone.
-        nodes_to_exclude=[
-            node.name
-            for node in onnx.load(source).graph.node
-            if node.op_type == "Softmax" and node.output[0] != OUTPUT
-        ],
+        nodes_to_exclude=_in_float(onnx.load(source).graph, layers),
         quant_format=QuantFormat.QDQ,
         per_channel=not per_tensor,
         # Unsigned activations with signed weights are what VNNI multiplies in one instruction;
@@ -203,6 +203,16 @@ def _static_int8(source, target, pictures, input_range, method, per_tensor, emit
         extra_options={"ForceQuantizeNoInputCheck": True},
     )
     cache.unlink()
+
+
+def _in_float(graph, layers) -> list[str]:
+    """Nodes that are not quantized: those that compute `layers`, and what 8 bits ruin."""
+    # The shares of attention among hundreds of tokens: its 8-bit form has multiples of 1/256 alone.
+    tensors = {node.output[0] for node in graph.node if node.op_type == "Softmax"} - {OUTPUT} | layers.keys()
+    for node in reversed(graph.node):  # a layer and its activation are one, and named by its end
+        if node.op_type in CLAMPS and node.output[0] in tensors:
+            tensors.add(node.input[0])
+    return [node.name for node in graph.node if tensors & set(node.output)]
 
 
 def _set_uint8_io(model):

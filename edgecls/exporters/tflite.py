@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgecls.errors import WorkFailed
@@ -65,12 +65,14 @@ def quantize(
     emit,
     method: str = METHOD,
     per_tensor: bool = False,
+    layers: Mapping[str, str] | None = None,
 ) -> dict:
     """Child process: write `target` from the float file `source`.
 
     calibration: a .npy of inputs (count, 1, height, width, channels), for int8 and int16x8.
     input_range: what the input can be, where known; calibration pictures may not reach its ends.
     method: see `ranges`; per_tensor: one scale for each tensor of weights, equalised before.
+    layers: of int8, what is kept in "float" or "int16", by the tensor that it computes in `source`.
     Returns "ends", how the ends are quantized where the file cannot say it, as TensorInfo by name,
     and "notes", what a user must be told.
     """
@@ -83,7 +85,7 @@ def quantize(
         if per_tensor:
             source, words = _equalised(source, target, pictures)
             notes.append(words)
-        model = flatbuffer.unpack(_static(source, precision, pictures, input_range, method, per_tensor, emit))
+        model = flatbuffer.unpack(_static(source, precision, pictures, input_range, method, per_tensor, layers or {}, emit))
         flatbuffer.limit_integers(model)
         flatbuffer.set_io(model, io)
     else:
@@ -139,7 +141,7 @@ def _equalised(source, target, pictures) -> tuple[str, str]:
     return str(equal), words
 
 
-def _static(source, precision, pictures, input_range, method, per_tensor, emit) -> bytes:
+def _static(source, precision, pictures, input_range, method, per_tensor, layers, emit) -> bytes:
     import numpy as np
     from litert_quantizer import quantizer, recipe
 
@@ -148,9 +150,10 @@ def _static(source, precision, pictures, input_range, method, per_tensor, emit) 
     if per_tensor:
         for rule in plan:
             rule["op_config"]["weight_tensor_config"]["granularity"] = "TENSORWISE"
+    in_float = [*flatbuffer.fragile(graph), *(name for name, kind in layers.items() if kind == "float")]
+    plan += [{"regex": _of(name), "operation": "*", "algorithm_key": "no_quantize"} for name in in_float]
     plan += [
-        {"regex": f"^{re.escape(name)};?$", "operation": "*", "algorithm_key": "no_quantize"}
-        for name in flatbuffer.fragile(graph)
+        {**rule, "regex": _of(name)} for name, kind in layers.items() if kind == "int16" for rule in recipe.static_wi8_ai16()
     ]
     found = ranges.find(source, pictures, method, levels, emit)
     found = {name: (low, max(high, low + _NARROWEST)) for name, (low, high) in found.items()}
@@ -169,6 +172,11 @@ def _static(source, precision, pictures, input_range, method, per_tensor, emit) 
     if not per_tensor:
         statistics |= _weights_of_biased_channels(source, found, levels)
     return quantizer.Quantizer(source, plan).quantize(statistics).quantized_model
+
+
+def _of(tensor):
+    """Matches the op that computes `tensor`."""
+    return f"^{re.escape(tensor)};?$"
 
 
 def _weights_of_biased_channels(source, activations, levels):

@@ -34,7 +34,7 @@ def finish(
     May be started before `making.make` or `prepare` is done; it waits for what it needs in the
     folder `work`.
     join: whether `source` is still to be made of what the conversion to ONNX left there.
-    files: {"path", "precision", "io", "method", "per_tensor", "lowerings", "tolerance"} each; fp32 is
+    files: {"path", "precision", "io", "method", "per_tensor", "layers", "lowerings", "tolerance"} each; fp32 is
     `source` itself. lowerings: those of the float file before it is quantized.
     preprocess: how pictures become input, where somebody said it.
     Returns for each file what `verification.check` says, the seconds it took to make, the lowerings
@@ -69,6 +69,7 @@ def finish(
                 io=file["io"],
                 method=file["method"],
                 per_tensor=file["per_tensor"],
+                layers=file["layers"],
                 emit=emit,
             )
         seconds.append(time.perf_counter() - start if file["precision"] != "fp32" else joined)

@@ -295,6 +295,7 @@ class _Pipeline:
                     "io": self.job.io_of(recipe),
                     "method": self.job.plan.method,
                     "per_tensor": self.job.per_tensor,
+                    "layers": {},
                     "lowerings": self.job.lowerings_of(recipe, int8=True),
                     "tolerance": dataclasses.asdict(recipe.tolerance_of(per_tensor=self.job.per_tensor)),
                 }
