@@ -14,9 +14,11 @@ from test_layering import FRAMEWORKS
 import edgecls
 from edgecls import artifact, images, registry, runtimes, synthetic, verification
 from edgecls.exporters import calibration
-from edgecls.exporters.recipe import FORMATS, PRECISIONS, recipe_for
+from edgecls.exporters.recipe import FORMATS, recipe_for
 from edgecls.graph import read
 
+#: What `cold_export` makes.
+PRECISIONS = ("fp32", "fp16", "int8")
 NAMES = [f"lenet5-{precision}.{format}" for precision in PRECISIONS for format in FORMATS]
 UNTRAINED = (
     "untrained: random weights of seed 0, since nobody publishes any that fit lenet5.paper; "
