@@ -51,7 +51,7 @@ BAD = [
     (["lenet5", "--out", "text.txt/deep"], "cannot write to 'text.txt/deep/lenet5': Not a directory; choose another with"),
     (["lenet5", "--out", "taken"], "cannot write to 'taken/lenet5': Not a directory; choose another with --out"),
     (["gone.keras"], "no file 'gone.keras'"),
-    (["text.txt"], "cannot export 'text.txt'; known are .keras, .h5, .tflite, .onnx and SavedModel folders"),
+    (["text.txt"], "cannot export 'text.txt'; known are .keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders"),
     (["empty"], "'empty' is a folder without saved_model.pb; give a model file or a SavedModel"),
     (["text.keras"], "text.keras is not a Keras model: "),
     (["text.h5"], "text.h5 is not a Keras model: "),

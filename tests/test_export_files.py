@@ -55,7 +55,9 @@ def test_a_keras_model_becomes_every_format_and_precision(saved, tmp_path, name)
         assert (manifest.model.classes, manifest.model.input_size) == (nets.CLASSES, (nets.SIZE, nets.SIZE))
         assert manifest.weights.trained and len(manifest.weights.sha256) == 64
         assert (manifest.preprocess, manifest.layout) == (PREPROCESS["tf"].at(nets.SIZE), "NHWC")
-        assert manifest.notes == ((SYNTHETIC,) if manifest.precision == "int8" else ())
+        told = ["mine takes any number of pictures at once; the files made of it take one"] * (name == "mine")
+        assert manifest.model.notes == tuple(told)
+        assert manifest.notes == (*told, *[SYNTHETIC] * (manifest.precision == "int8"))
         if manifest.precision != "int8" or manifest.format == "tflite":
             found = verification.logits(runtimes.open(one.path), nets.pictures())
             least = {"fp32": 100, "fp16": 40, "int8": 15}[manifest.precision]
