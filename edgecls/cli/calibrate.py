@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from edgecls import artifact, pretrained
+from edgecls.cli.progress import Bar
 from edgecls.errors import WorkFailed
 from edgecls.exporters import calibration as calibrations
 from edgecls.text import table
@@ -53,18 +54,20 @@ def check(
     """
     from edgecls.verbs.calibrate import check_calibration
 
-    found = check_calibration(
-        target,
-        calibration=calibration,
-        samples=samples,
-        calibration_method=calibration_method,
-        format=format,
-        weights=weights,
-        preprocess=preprocess,
-        seed=seed,
-        out=out,
-        on_note=lambda note: print(f"note: {note}", file=sys.stderr),
-    )
+    with Bar() as bar:
+        found = check_calibration(
+            target,
+            calibration=calibration,
+            samples=samples,
+            calibration_method=calibration_method,
+            format=format,
+            weights=weights,
+            preprocess=preprocess,
+            seed=seed,
+            out=out,
+            on_stage=lambda stage: bar.show(stage.what, stage.done, stage.total),
+            on_note=bar.note,
+        )
     print(json.dumps(dataclasses.asdict(found), indent=1) + "\n" if as_json else _shown(found), end="")
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
