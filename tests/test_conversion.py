@@ -137,3 +137,21 @@ def test_constants_that_a_model_captures_are_weights(tmp_path):
     tflite.convert(graph, tmp_path / "net.tflite")
     found = verification.logits(runtimes.open(tmp_path / "net.tflite"), nets.pictures())
     assert found == pytest.approx(wanted(model), abs=1e-5)
+
+
+def test_what_does_not_depend_on_the_picture_is_computed_before(tmp_path):
+    """As in vision transformers of Keras's examples, whose patches are cut with an identity matrix."""
+    import keras
+
+    x = image = keras.Input((nets.SIZE, nets.SIZE, 3))
+    x = keras.ops.image.extract_patches(x, size=4)
+    x = keras.layers.Dense(6)(keras.ops.reshape(x, (-1, 16, 48)))
+    x = keras.ops.take(x, keras.ops.arange(0, 16, 3), axis=1)
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
+    graph, _ = frozen.freeze(model)
+    assert not {"MatrixDiagV3", "Range", "Fill"} & {node.op for node in graph.graph.node}
+    tflite.convert(graph, tmp_path / "net.tflite")
+    kinds = {op.kind for op in read(tmp_path / "net.tflite").ops}
+    assert kinds & {"MATRIX_DIAG", "RANGE"} == set()
+    found = verification.logits(runtimes.open(tmp_path / "net.tflite"), nets.pictures())
+    assert found == pytest.approx(wanted(model), abs=1e-5)

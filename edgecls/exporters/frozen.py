@@ -80,7 +80,7 @@ def freeze(model: keras.Model, name: str = "the model") -> tuple[Frozen, Callabl
             _add_gather(frozen, node)
         else:
             frozen.node.add().CopyFrom(node)
-    return Frozen(frozen, weights, shape, output_shape), run
+    return Frozen(_with_constants_folded(frozen), weights, shape, output_shape), run
 
 
 def _inlined(concrete):
@@ -104,8 +104,42 @@ def _reached(nodes) -> list[NodeDef]:
         node = nodes[name]
         node.input[:] = [source for source in node.input if not source.startswith("^")]
         inputs = node.input[_OF_VARIABLES.get(node.op, 0) :]
-        todo += [source.partition(":")[0] for source in inputs]
+        todo += map(_name, inputs)
     return [node for name, node in nodes.items() if name in found]
+
+
+def _with_constants_folded(graph) -> GraphDef:
+    """The graph with what depends on neither the picture nor a weight computed: converters leave some of it,
+    such as the identity matrix that pictures are cut into patches with."""
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in graph.node}
+    varying, before = {name for name, node in nodes.items() if node.op == "Placeholder"}, 0
+    while len(varying) > before:
+        before = len(varying)
+        varying.update(name for name, node in nodes.items() if any(_name(tensor) in varying for tensor in node.input))
+    read = {tensor for name in varying for tensor in nodes[name].input}
+    folded = sorted(t for t in read if _name(t) not in varying and nodes[_name(t)].op != "Const")
+    if not folded:
+        return graph
+    with tf.Graph().as_default() as alone, tf.compat.v1.Session(graph=alone) as session:
+        tf.import_graph_def(graph, name="")
+        values = session.run([tensor if ":" in tensor else f"{tensor}:0" for tensor in folded])
+    for tensor, value in zip(folded, values, strict=True):
+        name = f"{tensor.replace(':', '/')}/folded"
+        nodes[name] = _constant(name, value)
+        for node in nodes.values():
+            node.input[:] = [name if source == tensor else source for source in node.input]
+    return tf.compat.v1.GraphDef(versions=graph.versions, node=_reached(nodes))
+
+
+def _constant(name, value):
+    import tensorflow as tf
+
+    node = tf.compat.v1.NodeDef(name=name, op="Const")
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    node.attr["dtype"].type = node.attr["value"].tensor.dtype
+    return node
 
 
 def _skip_casts_of_pixels(nodes):
@@ -130,9 +164,14 @@ def last_op(frozen: Frozen) -> str:
     return nodes[_source(nodes, OUTPUT)].op
 
 
+def _name(tensor: str) -> str:
+    """The name of the node that has a tensor as an output."""
+    return tensor.partition(":")[0]
+
+
 def _source(nodes, tensor) -> str:
-    """The name of the node that `tensor` comes from, Identity nodes skipped."""
-    name = tensor.partition(":")[0]
+    """The name of the node that a tensor comes from, Identity nodes skipped."""
+    name = _name(tensor)
     return _source(nodes, nodes[name].input[0]) if nodes[name].op == "Identity" else name
 
 
@@ -140,10 +179,9 @@ def _add_gather(graph, node):
     """GatherV2 along the first axis, in place of a ResourceGather whose table is beside it."""
     import tensorflow as tf
 
-    axis = graph.node.add(name=f"{node.name}/axis", op="Const")
-    axis.attr["dtype"].type = tf.int32.as_datatype_enum
-    axis.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(0, tf.int32))
-    gather = graph.node.add(name=node.name, op="GatherV2", input=[f"{node.name}/table", node.input[1], axis.name])
+    axis = f"{node.name}/axis"
+    graph.node.append(_constant(axis, np.int32(0)))
+    gather = graph.node.add(name=node.name, op="GatherV2", input=[f"{node.name}/table", node.input[1], axis])
     gather.attr["Tparams"].type = node.attr["dtype"].type
     gather.attr["Tindices"].CopyFrom(node.attr["Tindices"])
     gather.attr["Taxis"].type = tf.int32.as_datatype_enum
@@ -165,10 +203,5 @@ def with_constants(frozen: Frozen, wanted=lambda value: True) -> GraphDef:
     graph = tf.compat.v1.GraphDef(versions=frozen.graph.versions)
     for node in frozen.graph.node:
         value = frozen.weights.get(node.name)
-        if value is None or not wanted(value):
-            graph.node.add().CopyFrom(node)
-            continue
-        constant = graph.node.add(name=node.name, op="Const")
-        constant.attr["dtype"].type = node.attr["dtype"].type
-        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        graph.node.append(node if value is None or not wanted(value) else _constant(node.name, value))
     return graph
