@@ -12,6 +12,7 @@ from importlib import import_module
 
 _VERBS = {
     "build": "edgecls.builder",
+    "check_calibration": "edgecls.verbs.calibrate",
     "export": "edgecls.verbs.export",
     "finetune": "edgecls.verbs.finetune",
     "profile": "edgecls.verbs.profile",
