@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import command
 import edgecls
-from edgecls import artifact, fetch
+from edgecls import artifact, fetch, images, runtimes, verification
+from edgecls.exporters import calibration, equalisation, tflite
 from edgecls.exporters.recipe import FORMATS
 
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
@@ -68,3 +70,43 @@ def test_the_manifest_says_what_it_was_calibrated_on(exported, format):
     assert manifest.weights.trained and manifest.float_ops == () and manifest.notes == ()
     assert manifest.agreement.passed and manifest.agreement.top1 > 0.8
     assert (manifest.model.classes, manifest.model.input_size) == (1001, (224, 224))
+
+
+@pytest.fixture(scope="module")
+def quantized(exported, tmp_path_factory):
+    """Makes a .tflite of the float one, calibrated on the photographs; its SQNR on labelled ones, dB."""
+    folder, source = tmp_path_factory.mktemp("quantized"), exported["fp32.tflite"]
+    preprocess = source.manifest.preprocess
+    plan = calibration.plan(REAL / "calibration", preprocess=preprocess)
+    calibration.materialise(plan.to_json(), 224, 3, str(folder / "calibration.npy"), str(folder / "held.npy"))
+    shown = images.pictures_in(REAL / "eval")[::25]
+    inputs = np.stack([images.load(path, preprocess) for path in shown])[:, None]
+    right = verification.logits(runtimes.open(source.path), inputs)
+
+    def make(precision, **options):
+        target = folder / f"{precision}.tflite"
+        arguments = precision, str(folder / "calibration.npy"), (-1.0, 1.0), "float32", lambda event: None
+        tflite.quantize(str(source.path), str(target), *arguments, **options)
+        return verification.sqnr_db(right, verification.logits(runtimes.open(target), inputs))
+
+    return make
+
+
+@pytest.mark.slow
+def test_one_scale_for_each_tensor_works_where_layers_are_equalised(quantized, monkeypatch):
+    assert quantized("int8", per_tensor=True) > 5
+    monkeypatch.setattr(equalisation, "_pair", lambda *_: "are left as they are")
+    assert quantized("int8", per_tensor=True) < 0
+
+
+@pytest.mark.slow
+def test_int16_activations_lose_next_to_nothing_of_weights_that_lie_on_int8_grids(quantized, monkeypatch):
+    assert quantized("int16x8") > 45
+    monkeypatch.setattr(tflite, "_weights_of_biased_channels", lambda *_: {})
+    assert quantized("int16x8") < 35
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", calibration.METHODS)
+def test_every_calibration_method_gives_a_file_that_agrees(quantized, method):
+    assert quantized("int8", method=method) > (10 if method == "entropy" else 18)

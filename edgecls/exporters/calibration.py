@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SAMPLES = 100
 #: Synthetic pictures taken: being alike, more of them find no wider ranges.
 SYNTHETIC_SAMPLES = 32
-#: How a range is found in a tensor's values; see `ranges`.
+#: How a range is found in a tensor's values; `ranges` has what each gives.
 METHODS = ("min-max", "percentile", "entropy", "mse")
 METHOD = "min-max"
 #: Held-out pictures that an artifact is compared with its float model on: as many, or fewer large

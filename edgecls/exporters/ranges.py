@@ -1,6 +1,17 @@
 """Ranges of activations: the values that the first and the last integer stand for.
 
-Everything outside of a range is clipped to it; a narrower one has finer steps inside.
+Everything outside of a range is clipped to it; a narrower one has finer steps inside. On the trained
+MobileNetV2, int8, calibrated on 100 photographs, against float on 300 others (scripts/calibration_methods):
+
+                TFLite: SQNR  same best class  top-1    ONNX: SQNR  same best class  top-1
+    float                                      0.857                                 0.857
+    min-max          20.9 dB            0.983  0.857       20.9 dB            0.983  0.857
+    percentile       21.5 dB            0.973  0.860       21.7 dB            0.973  0.857
+    entropy          13.2 dB            0.943  0.873       13.5 dB            0.953  0.860
+    mse              21.9 dB            0.977  0.860       21.9 dB            0.980  0.857
+
+Top-1 tells none of them apart: one photograph is 0.003, and 300 are sure to 0.04. Min-max, which takes
+half as long and clips nothing that was seen, is the default; mse is worth a try where int8 loses.
 """
 
 from __future__ import annotations
