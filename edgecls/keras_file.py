@@ -80,6 +80,8 @@ def config(path: Path) -> dict[str, Any]:
         import h5py
 
         with h5py.File(path) as file:
+            if "model_config" not in file.attrs:
+                raise ValueError("it holds weights alone; save the whole with model.save(), or name it with --weights")
             return json.loads(file.attrs["model_config"])
     except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise BadFile(f"{path.name} is not a Keras model: {error}") from error

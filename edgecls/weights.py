@@ -216,8 +216,13 @@ def check_file(path: str | Path) -> None:
     if not path.is_file():
         words = "auto, imagenet, imagenet:TAG or random"
         raise BadFile(f"no weights file {str(path)!r}; give one of {known}, or {words}")
-    if _reader(path) is None:
+    if not readable(path):
         raise UsageError(f"cannot read weights from {path.name!r}; known are {known}")
+
+
+def readable(path: Path) -> bool:
+    """Whether `read` knows files of that name."""
+    return _reader(path) is not None
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:

@@ -118,7 +118,7 @@ def test_labels_are_those_that_are_given_or_those_of_the_published_weights(files
 def files(tmp_path, monkeypatch):
     """Files of every kind, the right ones by their names alone: nothing here opens them but for Rescaling."""
     monkeypatch.chdir(tmp_path)
-    for name in ("net.tflite", "net.onnx", "net.v2.onnx", "picture.jpg", "NET.TFLITE"):
+    for name in ("net.tflite", "net.onnx", "net.v2.onnx", "picture.jpg", "NET.TFLITE", "net.pth"):
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"graph")
@@ -225,6 +225,7 @@ def test_preprocessing_can_be_like_a_rows(files):
         ("gone.keras", {}, BadFile, "no file 'gone.keras'"),
         ("gone/net.onnx", {}, BadFile, "no file 'gone/net.onnx'"),
         ("picture.jpg", {}, BadFile, "cannot export 'picture.jpg'; known are .keras, .h5, .hdf5, .tflite, .onnx and Saved"),
+        ("net.pth", {}, UsageError, "net.pth holds weights and no model; `edgecls export NAME --weights net.pth` names"),
         ("empty", {}, BadFile, "'empty' is a folder without saved_model.pb; give a model file or a SavedModel"),
         ("lenet5", {"classes": 0}, UsageError, "--classes must be at least 1, got 0"),
         ("lenet5", {"classes": -5}, UsageError, "--classes must be at least 1, got -5"),
@@ -267,5 +268,5 @@ def test_a_damaged_keras_file_is_found_at_once(files, content):
 def test_an_h5_file_without_a_model_is_found_at_once(files):
     h5py = pytest.importorskip("h5py")
     h5py.File(files / "weights.h5", "w").close()
-    with pytest.raises(BadFile, match=r"^weights.h5 is not a Keras model: "):
+    with pytest.raises(BadFile, match=r"^weights.h5 is not a Keras model: it holds weights alone; save the whole"):
         source.resolve("weights.h5")

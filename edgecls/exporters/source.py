@@ -29,7 +29,8 @@ class Source:
     name: of the folder and the files that are made. digest: identifies the weights; empty before
     published ones are here. spec: the row, where it is one; path: the model or weights file, where
     there is one; part: the dictionary in a checkpoint that its weights are in; choice: of the row's
-    weights, where they are in no file of the user's own. given_labels: of --labels. preprocess: None where nobody said how pictures become this model's input.
+    weights, where they are in no file of the user's own. given_labels: of --labels. preprocess: None
+    where nobody said how pictures become this model's input.
     custom, unsafe: see `keras_file.load`. notes: what a user must be told of a file. training: what
     `edgecls finetune` wrote into it.
     """
@@ -181,6 +182,9 @@ def _kind(path):
             raise BadFile(f"{str(path)!r} is a folder without saved_model.pb; give a model file or a SavedModel")
         return "keras"
     if path.suffix.lower() not in _KINDS:
+        if path.is_file() and weights_files.readable(path):
+            how = f"`edgecls export NAME --weights {path.name}` names its architecture; PyTorch can export it to .onnx"
+            raise UsageError(f"{path.name} holds weights and no model; {how}")
         raise BadFile(f"cannot export {str(path)!r}; known are {', '.join(_KINDS)} and SavedModel folders")
     if not path.is_file():
         raise BadFile(f"no file {str(path)!r}")
