@@ -18,6 +18,7 @@ _VERBS = {
     "profile": "edgecls.verbs.profile",
     "verify": "edgecls.verbs.verify",
     "inspect": "edgecls.verbs.inspect",
+    "tune": "edgecls.verbs.tune",
     "evaluate": "edgecls.verbs.evaluate",
 }
 

@@ -29,6 +29,7 @@ _COMMANDS = {
     "profile": ("profile", "Measure time and memory of models."),
     "verify": ("verify", "Compare files with the models they were made from."),
     "inspect": ("inspect", "Find the layers in which a quantized file loses accuracy."),
+    "tune": ("tune", "Find the fastest file that loses no more than you allow."),
     "evaluate": ("evaluate", "Measure how often files are right on labelled pictures."),
     "list": ("list_", "List the architectures, or their families."),
     "show": ("show", "Show one architecture."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecls.inspection.layers import LayerError
+from edgecls.inspection.layers import PICTURE, LayerError
 
 #: A layer of less SQNR than this is worth a word, dB.
 _SOUND_DB = 25.0
@@ -55,3 +55,19 @@ def _why(layer, cause):
     if layer.used is not None and layer.used < _USED:
         return f"only {100 * layer.used:.0f}% of its levels are used", "calibrate with --calibration-method mse"
     return "8 bits are too few for what it computes", in_float
+
+
+def suspects(layers: Sequence[LayerError]) -> list[tuple[str, ...]]:
+    """Layers that are worth more than 8 bits, by the float model's tensors, the worst first.
+
+    Each set is to be kept together: a tensor is spared its rounding where what computes it and all that
+    read it are.
+    """
+    found = []
+    for layer in worst(layers):
+        fault = blamed(layers, layer)
+        reading = [] if layer.cause == "weights" else [one for one in layers if fault.tensor in one.sources]
+        names = tuple(one.counterpart for one in (fault, *reading) if one.counterpart and one.op != PICTURE)
+        if names and names not in found:
+            found.append(names)
+    return found

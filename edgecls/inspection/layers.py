@@ -22,6 +22,9 @@ _MOST = 0.5
 #: Ends the names of ops that make a layer what it is, and of all ops of a model that was called twice.
 _CONTRACTIONS, _AGAIN = {"convolution", "depthwise", "MatMul", "BiasAdd"}, "_1"
 
+#: The op of the picture, which no op computes.
+PICTURE = "picture"
+
 Cause = Literal["input", "output", "weights"]
 
 
@@ -37,7 +40,7 @@ class LayerError:
     arrives_db: SQNR within the graph, with the error of all layers before; input_db: SQNR of the float layer
     given inputs rounded so; output_db: SQNR of the float result once it is rounded. dB; None: no error.
     cause: of most of what arises. sources: results that it reads.
-    counterpart: whether the float model has this result; without, there are no errors to tell.
+    counterpart: the float model's tensor of this result; where it has none, there are no errors to tell.
     """
 
     layer: str
@@ -57,7 +60,7 @@ class LayerError:
     output_db: float | None
     cause: Cause | None
     sources: tuple[str, ...]
-    counterpart: bool
+    counterpart: str | None
 
 
 @dataclass
@@ -142,7 +145,7 @@ def _error(one: Match, sums: _Sums, name: str) -> LayerError:
     return LayerError(
         layer=name,
         tensor=one.tensor.name,
-        op=one.op.kind if one.op else "picture",
+        op=one.op.kind if one.op else PICTURE,
         dtype=one.info.dtype if one.info else one.tensor.dtype,
         scale=one.info and one.info.scale,
         zero_point=one.info and one.info.zero_point,
@@ -154,7 +157,7 @@ def _error(one: Match, sums: _Sums, name: str) -> LayerError:
         **{f"{kind}_db": _db(sums.signal, getattr(sums, kind)) for kind in ("arises", "arrives", "input", "output")},
         cause=_cause(sums) if one.twin else None,
         sources=tuple(source.name for source in one.sources),
-        counterpart=one.twin is not None,
+        counterpart=one.twin and one.twin.name,
     )
 
 
