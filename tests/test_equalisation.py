@@ -56,11 +56,11 @@ def pictures(format):
     return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
 
-def per_tensor(path, held):
-    """(the equalised float file's logits, the int8 file, what was said)."""
-    target = path.with_name(f"int8{path.suffix}")
+def per_tensor(path, held, precision="int8"):
+    """(the equalised float file's logits, the quantized file, what was said)."""
+    target = path.with_name(f"{precision}{path.suffix}")
     np.save(path.with_name("pictures.npy"), held)
-    arguments = "int8", str(path.with_name("pictures.npy")), (-1.0, 1.0), "float32", lambda event: None
+    arguments = precision, str(path.with_name("pictures.npy")), (-1.0, 1.0), "float32", lambda event: None
     said = EXPORTERS[path.suffix[1:]].quantize(str(path), str(target), *arguments, method=METHOD, per_tensor=True)
     equal = target.with_suffix(f".equalised{path.suffix}")
     return verification.logits(runtimes.open(equal), held), target, said["notes"]
@@ -90,8 +90,12 @@ def test_channels_come_to_have_like_ranges(tmp_path, format):
         assert found.max() < 100 * found.min()
 
 
-def test_weights_have_one_scale_and_every_op_is_an_integers(tmp_path):
-    _, target, _ = per_tensor(net(tmp_path / "net.tflite"), pictures("tflite"))
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_weights_have_one_scale_and_every_op_is_an_integers(tmp_path, precision):
+    path, held = net(tmp_path / "net.tflite"), pictures("tflite")
+    _, target, _ = per_tensor(path, held, precision)
+    right = verification.logits(runtimes.open(path), held)
+    assert verification.sqnr_db(right, verification.logits(runtimes.open(target), held)) > 15
     graph = read(target)
     assert [op.kind for op in graph.ops].count("MINIMUM") == 2
     for op in graph.ops[1:-1]:

@@ -9,7 +9,7 @@ import pytest
 
 from edgecls import artifact, runtimes, verification
 from edgecls.errors import UnknownName, UsageError
-from edgecls.exporters import onnx, source, tflite
+from edgecls.exporters import adoption, onnx, source, tflite
 from edgecls.exporters.recipe import FORMATS, IO_TYPES, MEASURED_ON, PRECISIONS, RECIPES, precisions_of, recipe_for
 from edgecls.graph import read
 from edgecls.graph.cost import cost
@@ -118,6 +118,8 @@ def test_a_file_made_by_it_runs_agrees_and_counts_the_same(floats, name):
     assert precision(graph) == recipe.precision
     assert target.stat().st_size < 0.6 * path.stat().st_size
     assert (counted.float_ops == ()) == recipe.calibrated
+    with pytest.raises(UsageError, match="is quantized already|is in float16"):  # nothing is made of it again
+        getattr(adoption, f"adopt_{recipe.format}")(str(target), str(folder / "again"), None, lambda event: None)
 
 
 def test_biases_beside_weights_that_are_all_but_zero_keep_their_value(tmp_path, monkeypatch):
