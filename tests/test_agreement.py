@@ -123,7 +123,7 @@ SPREAD = Spread(min=0.0, max=1.0, mean=0.5, std=0.3)
         ("int8", "synthetic", 32, {}, "calibrate on photographs: --calibration DIR"),
         ("int8", "photographs", 12, {}, "calibrate on 100 photographs or more, not 12: --calibration DIR"),
         ("int8", "photographs", 100, {"a": 0.2}, "calibrate on pictures like those that it will see: --calibration DIR"),
-        ("int8", "photographs", 100, {}, "try another recipe: `edgecls recipes` lists them"),
+        ("int8", "photographs", 100, {}, "`edgecls inspect` names the layers at fault, `edgecls tune` finds a file without them"),
         ("dynamic", None, 0, {}, "try another recipe: `edgecls recipes` lists them"),
         ("fp16", None, 0, {}, "the conversion is at fault: use another format, and report this"),
     ],

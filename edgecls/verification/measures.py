@@ -136,4 +136,6 @@ def next_step(agreement: Agreement, precision: str, calibration: CalibrationInfo
         return "calibrate on pictures like those that it will see: --calibration DIR"
     if precision in ("fp32", "fp16"):
         return "the conversion is at fault: use another format, and report this"
+    if calibration is not None:
+        return "`edgecls inspect` names the layers at fault, `edgecls tune` finds a file without them"
     return "try another recipe: `edgecls recipes` lists them"
