@@ -89,7 +89,7 @@ def test_the_command_says_what_it_found_and_exits_with_1_where_something_is_wron
     # Of one pixel each, all of them show nothing.
     assert done.returncode == 1 and "40 of set.npy, 1 of them distinct" in done.stdout
     assert "warning: 40 of 40 calibration pictures show nothing" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("edgecls: set.npy: 2 things are wrong with these pictures")
+    assert done.stderr.splitlines()[-1].startswith("edgecls: set.npy: these pictures are not fit")
     listed = json.loads(command.edgecls("calibrate", "check", "net.onnx", *arguments, "--json", cwd=tmp_path).stdout)
     assert listed["info"]["count"] == 40 and listed["distinct"] == 1 and len(listed["warnings"]) == 2
 

@@ -18,7 +18,10 @@ from edgecls.exporters import calibration as calibrations
 from edgecls.text import table
 
 calibrate = typer.Typer(
-    help="Pictures that int8 takes its ranges from.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="Pictures that int8 takes its ranges from.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
@@ -72,15 +75,17 @@ def check(
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if found.warnings:
-        raise WorkFailed(f"{calibration}: {len(found.warnings)} things are wrong with these pictures, see above")
+        raise WorkFailed(f"{calibration}: these pictures are not fit to calibrate with, see the warnings")
     said = [part for value in preprocess or () for part in ("--preprocess", value)]
-    print("next:", shlex.join(["edgecls", "export", target, *said, "--int8", "--calibration", calibration]), file=sys.stderr)
+    following = ["edgecls", "export", target, *said, "--int8", "--calibration", calibration]
+    print("next:", shlex.join(following), file=sys.stderr)
 
 
 def _shown(found) -> str:
     info = found.info
     rows = [
-        ("pictures", f"{info.count} of {info.source}, {found.distinct} of them distinct, digest {info.digest[:12]}"),
+        ("pictures", f"{info.count} of {info.source}, {found.distinct} of them distinct"),
+        ("digest", info.digest[:12]),
         *([("pixels", _spread(info.pixels))] if info.pixels else []),
         ("input", _spread(info.inputs)),
         ("first half, int8 against float", f"{found.first_db:.1f} dB"),

@@ -13,7 +13,9 @@ from edgecls.exporters.recipe import MEASURED_ON, RECIPES
 from edgecls.text import table
 
 
-def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with everything known.")] = False) -> None:
+def recipes(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with everything known.")] = False,
+) -> None:
     """Explain what `edgecls export --recipe NAME` makes, when to choose it, and what it costs.
 
     size and time are shares of the float file's, the time that of one inference on one core of a CPU with
@@ -24,7 +26,8 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, wi
         listed = [{**dataclasses.asdict(one), "measured_on": MEASURED_ON} for one in RECIPES.values()]
         print(json.dumps(listed, indent=1))
         return
-    headers = ("recipe", "format", "size", *(f"time {net}" for net in MEASURED_ON), "needs", "ends", "what it is", "choose it")
+    times = (f"time {net}" for net in MEASURED_ON)
+    headers = ("recipe", "format", "size", *times, "needs", "ends", "what it is", "choose it")
     rows = [
         (
             one.precision,

@@ -82,8 +82,9 @@ def plan(
 ) -> Plan:
     """Choose pictures from `source`: "synthetic", a folder of pictures, a list, or a .npy or .npz file.
 
-    A list is a text file of paths, see `dataset.read`. An array holds pictures (count, height, width, channels): uint8 pixels, RGB or gray, or floats
-    in the model's own space. samples: how many to take; which ones depends on `seed`.
+    A list is a text file of paths, see `dataset.read`. An array holds pictures (count, height, width,
+    channels): uint8 pixels, RGB or gray, or floats in the model's own space. samples: how many to take;
+    which ones depends on `seed`. method: one of `METHODS`.
     preprocess: how pictures become the model's input; None where nobody said it.
     Raises BadFile, UnknownName, UsageError.
     """

@@ -24,7 +24,13 @@ from edgecls.graph import Graph, Op, read
 from edgecls.graph.flow import Flow
 
 #: Layers, and the axes of their kernels along which output and input channels lie.
-_AXES = {"CONV_2D": (0, 3), "DEPTHWISE_CONV_2D": (3, 3), "FULLY_CONNECTED": (0, 1), "Conv": (0, 1), "Gemm": (1, 0)}
+_AXES = {
+    "CONV_2D": (0, 3),
+    "DEPTHWISE_CONV_2D": (3, 3),
+    "FULLY_CONNECTED": (0, 1),
+    "Conv": (0, 1),
+    "Gemm": (1, 0),
+}
 #: Let a positive factor of each channel through.
 _THROUGH = {"RELU", "PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "Relu", "Pad", "MaxPool", "AveragePool"}
 #: TFLite's activations inside a layer: none, ReLU, ReLU6.
@@ -97,8 +103,8 @@ def _layer(graph: Graph, op: Op) -> Layer | None:
         gives, takes = takes, gives
     if op.kind == "Conv" and op.attributes.get("group", 1) == len(kernel) > 1:
         gives = takes = 0
-    bias = graph.values(op.inputs[2]).astype(np.float64) if len(op.inputs) > 2 and op.inputs[2] is not None else None
-    return Layer(op, kernel, bias, gives, takes)
+    (bias,) = op.inputs[2:3] or (None,)
+    return Layer(op, kernel, bias and graph.values(bias).astype(np.float64), gives, takes)
 
 
 def _pair(graph: Graph, flow: Flow, layers: dict[Op, Layer], first: Layer) -> Pair | str | None:
@@ -141,9 +147,10 @@ def _plain(graph: Graph, op: Op) -> bool:
 
 
 def _is_relu6(graph: Graph, op: Op) -> bool:
-    if op.kind != "Clip" or any(end is None or not end.constant for end in op.inputs[1:]) or len(op.inputs) != 3:
+    ends = op.inputs[1:]
+    if op.kind != "Clip" or len(ends) != 2 or any(end is None or not end.constant for end in ends):
         return False
-    return [float(graph.values(end)) for end in op.inputs[1:]] == [0, SIX]
+    return [float(graph.values(end)) for end in ends] == [0, SIX]
 
 
 def _reach(source: str, pairs: Sequence[Pair], pictures: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,7 +22,8 @@ def check_weights(model: keras.Model, name: str) -> None:
     for weight in model.weights:
         values = np.asarray(weight)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise BadFile(f"{name} has {ranges.wrong(values)} in {weight.path}, the first weight that does; train it again")
+            found = f"{ranges.wrong(values)} in {weight.path}"
+            raise BadFile(f"{name} has {found}, the first weight that does; train it again")
 
 
 def check_constants(path: str | Path, size: int | None = None) -> None:
@@ -36,8 +37,8 @@ def check_constants(path: str | Path, size: int | None = None) -> None:
             if tensor is not None and tensor.constant and tensor.floating:
                 values = graph.values(tensor)
                 if not np.isfinite(values).all():
-                    where = f"{tensor.name!r} of {op.kind} {op.name!r}"
-                    raise BadFile(f"{Path(path).name} has {ranges.wrong(values)} in {where}, the first layer that does")
+                    found = f"{ranges.wrong(values)} in {tensor.name!r} of {op.kind} {op.name!r}"
+                    raise BadFile(f"{Path(path).name} has {found}, the first layer that does")
 
 
 def check_logits(model: keras.Model, inputs: np.ndarray, logits: np.ndarray) -> None:
@@ -56,4 +57,5 @@ def check_logits(model: keras.Model, inputs: np.ndarray, logits: np.ndarray) -> 
     for (name, _), values in zip(calls, computed, strict=True):
         for value in map(np.asarray, values):
             if not np.isfinite(value).all():
-                raise WorkFailed(f"the float model computes {ranges.wrong(value)} in {name}, the first layer that does")
+                found = f"{ranges.wrong(value)} in {name}"
+                raise WorkFailed(f"the float model computes {found}, the first layer that does")

@@ -7,7 +7,7 @@ asked for; weights inside the flatbuffer, aligned, where every reader looks for 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import flatbuffers
@@ -139,12 +139,12 @@ def set_io(model: schema.ModelT, dtype: str) -> None:
     builtin = schema.BuiltinOperator
     if source in integers:
         new, version = _add_end(graph, source, dtype), _QUANTIZE_VERSION[graph.tensors[source].type]
-        graph.operators = [_operator(model, builtin.QUANTIZE, [new], source, version), *graph.operators]
+        graph.operators = [make_operator(model, builtin.QUANTIZE, [new], source, version), *graph.operators]
         graph.inputs, graph.tensors[source].name = [new], b"image_integer"
     if sink in integers:
         new, version = _add_end(graph, sink, dtype), _QUANTIZE_VERSION[graph.tensors[sink].type]
         leave = builtin.QUANTIZE if dtype == "uint8" else builtin.DEQUANTIZE
-        graph.operators = [*graph.operators, _operator(model, leave, [sink], new, version)]
+        graph.operators = [*graph.operators, make_operator(model, leave, [sink], new, version)]
         graph.outputs, graph.tensors[sink].name = [new], b"logits_integer"
 
 
@@ -161,11 +161,40 @@ def _add_end(graph, inner: int, dtype: str) -> int:
     return len(graph.tensors) - 1
 
 
-def _operator(model, builtin: int, sources: list[int], sink: int, version: int):
+def make_operator(
+    model: schema.ModelT, builtin: int, sources: Sequence[int], sink: int, version: int = 1, options: object = None
+) -> schema.OperatorT:
+    """An operator of `sources` and `sink`, tensors by number; options: an object such as AddOptionsT."""
     operator = schema.OperatorT()
     operator.opcodeIndex = _code(model, builtin, version)
     operator.inputs, operator.outputs = sources, [sink]
+    if options is not None:
+        operator.builtinOptions = options
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
     return operator
+
+
+def add_tensor(model: schema.ModelT, name: bytes, shape: Sequence[int], value: np.ndarray | None = None) -> int:
+    """The number of a new float tensor; a constant where there is a value."""
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = name, shape, schema.TensorType.FLOAT32
+    tensor.buffer = 0 if value is None else _add_buffer(model, value.astype(np.float32))
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def replace(
+    model: schema.ModelT, builtin: int, by: Callable[[schema.OperatorT], Sequence[schema.OperatorT] | None]
+) -> bool:
+    """Put others in the place of each operator of a kind, unless there are None; whether there were some."""
+    graph, found = model.subgraphs[0], False
+    operators = []
+    for operator in graph.operators:
+        others = by(operator) if model.operatorCodes[operator.opcodeIndex].builtinCode == builtin else None
+        operators += [operator] if others is None else others
+        found |= others is not None
+    graph.operators = operators
+    return found
 
 
 def _code(model, builtin: int, version: int) -> int:
@@ -173,7 +202,7 @@ def _code(model, builtin: int, version: int) -> int:
         if (known.builtinCode, known.version) == (builtin, version):
             return number
     entry = schema.OperatorCodeT()
-    entry.builtinCode = entry.deprecatedBuiltinCode = builtin
+    entry.builtinCode, entry.deprecatedBuiltinCode = builtin, min(builtin, 127)
     entry.version = version
     model.operatorCodes.append(entry)
     return len(model.operatorCodes) - 1
@@ -202,11 +231,12 @@ def limit_channels(model: schema.ModelT, limits: Mapping[int, np.ndarray]) -> No
         (sink,) = operator.outputs
         inner, ends = copy.copy(graph.tensors[sink]), schema.TensorT()
         inner.name += RELU
-        ends.name, ends.type, ends.shape = graph.tensors[sink].name + b"/limit", schema.TensorType.FLOAT32, limit.shape
+        ends.name, ends.shape = graph.tensors[sink].name + b"/limit", limit.shape
+        ends.type = schema.TensorType.FLOAT32
         ends.buffer = _add_buffer(model, limit.astype(np.float32))
         graph.tensors += [inner, ends]
         operator.outputs = [len(graph.tensors) - 2]
-        minimum = _operator(model, _BUILTIN.MINIMUM, [*operator.outputs, len(graph.tensors) - 1], sink, 1)
+        minimum = make_operator(model, _BUILTIN.MINIMUM, [*operator.outputs, len(graph.tensors) - 1], sink, 1)
         minimum.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
         minimum.builtinOptions = schema.MaximumMinimumOptionsT()
         behind[number] = minimum

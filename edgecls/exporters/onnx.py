@@ -121,7 +121,7 @@ def quantize(
 
 def _dynamic(source, target):
     """Dense layers multiply integers; convolutions have int8 kernels, a scale for each filter, and
-    multiply floats: ConvInteger knows one scale for all filters, and none for pictures of their own."""
+    multiply floats, since the quantizer gives ConvInteger one scale for all filters."""
     import onnx
     from onnx import helper, numpy_helper
     from onnxruntime.quantization import QuantType, quantize_dynamic

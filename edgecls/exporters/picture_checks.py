@@ -45,16 +45,18 @@ def warnings(source: str, inputs: np.ndarray, preprocess: Preprocess | None) -> 
     low, high = preprocess.value_range if preprocess else (inputs.min(), inputs.max())
     span = max(float(high - low), np.finfo(np.float32).tiny)
     if preprocess:
+        spans = f"values of {source} span {_span(inputs, preprocess)}"
         if inputs.min() < low - _MARGIN * span or inputs.max() > high + _MARGIN * span:
-            yield f"values of {source} span {_span(inputs, preprocess)}; float arrays must be normalised already"
+            yield f"{spans}; float arrays must be normalised already"
         elif inputs.max() - inputs.min() < _FILLED * span:
-            yield f"values of {source} span {_span(inputs, preprocess)}: normalised for another model, or all dark?"
+            yield f"{spans}: normalised for another model, or all dark?"
     flat = int((inputs.std(axis=(1, 2)).max(axis=1) < _FLAT * span).sum())
     if flat:
         yield f"{flat} of {len(inputs)} calibration pictures show nothing: one colour from edge to edge"
     distinct = count_distinct(inputs)
     if len(inputs) - distinct > _REPEATED * len(inputs):
-        yield f"of {len(inputs)} calibration pictures {distinct} differ, the others nearly repeat them; take other scenes"
+        others = "the others nearly repeat them; take other scenes"
+        yield f"of {len(inputs)} calibration pictures {distinct} differ, {others}"
 
 
 def _span(inputs, preprocess):
@@ -66,7 +68,8 @@ def count_distinct(inputs: np.ndarray) -> int:
     """How many pictures (count, height, width, channels) are left when near repetitions are taken out."""
     gray = inputs.mean(axis=3)
     edges = [np.linspace(0, size, min(_SIDE, size), endpoint=False).astype(int) for size in gray.shape[1:]]
-    thumbnails = np.add.reduceat(np.add.reduceat(gray, edges[0], axis=1), edges[1], axis=2).reshape(len(gray), -1)
+    rows = np.add.reduceat(gray, edges[0], axis=1)
+    thumbnails = np.add.reduceat(rows, edges[1], axis=2).reshape(len(gray), -1)
     thumbnails -= thumbnails.mean(axis=1, keepdims=True)
     deviations = thumbnails.std(axis=1, keepdims=True)
     thumbnails /= np.where(deviations > 0, deviations, 1)

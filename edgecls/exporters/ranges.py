@@ -47,7 +47,8 @@ def find(
     for done, picture in enumerate(pictures):
         for name, value in run(picture):
             if not np.isfinite(value).all():
-                raise WorkFailed(f"the float model computes {wrong(value)} in {name!r}, the first layer that does")
+                found = f"{wrong(value)} in {name!r}"
+                raise WorkFailed(f"the float model computes {found}, the first layer that does")
             low, high = widest.get(name, (np.inf, -np.inf))
             widest[name] = min(low, float(value.min())), max(high, float(value.max()))
         emit({"done": done + 1, "total": len(pictures)})
@@ -97,7 +98,7 @@ def _entropy(counts, low, high, levels):
     """
     edges = np.linspace(low, high, len(counts) + 1)
     spread = counts.copy()
-    for value in (low, 0, high):  # of ReLU and ReLU6: exact when quantized, and far from rare as their bins' others
+    for value in (low, 0, high):  # of ReLU and ReLU6: exact when quantized, and frequent beyond their bins
         spread[min(np.searchsorted(edges, value, "right"), len(counts)) - 1] = 0
 
     def divergence(low, high):

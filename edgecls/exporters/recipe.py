@@ -77,8 +77,9 @@ class Recipe:
         """In words, where most nets take longer than in float; None where they do not."""
         if statistics.median(self.times) <= _SLOWER:
             return None
-        slow = [f"{time:.2g} times on {net}" for net, time in zip(MEASURED_ON, self.times, strict=True) if time > _SLOWER]
-        return f"{self.name} takes longer than float on a CPU: {', '.join(slow)}"
+        times = zip(MEASURED_ON, self.times, strict=True)
+        slow = ", ".join(f"{time:.2g} times on {net}" for net, time in times if time > _SLOWER)
+        return f"{self.name} takes longer than float on a CPU: {slow}"
 
 
 # The least SQNR lies well under what every architecture here reaches and above what a wrong graph

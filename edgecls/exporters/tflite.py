@@ -85,7 +85,8 @@ def quantize(
         if per_tensor:
             source, words = _equalised(source, target, pictures)
             notes.append(words)
-        model = flatbuffer.unpack(_static(source, precision, pictures, input_range, method, per_tensor, layers or {}, emit))
+        made = _static(source, precision, pictures, input_range, method, per_tensor, layers or {}, emit)
+        model = flatbuffer.unpack(made)
         flatbuffer.limit_integers(model)
         flatbuffer.set_io(model, io)
     else:
@@ -152,9 +153,8 @@ def _static(source, precision, pictures, input_range, method, per_tensor, layers
             rule["op_config"]["weight_tensor_config"]["granularity"] = "TENSORWISE"
     in_float = [*flatbuffer.fragile(graph), *(name for name, kind in layers.items() if kind == "float")]
     plan += [{"regex": _of(name), "operation": "*", "algorithm_key": "no_quantize"} for name in in_float]
-    plan += [
-        {**rule, "regex": _of(name)} for name, kind in layers.items() if kind == "int16" for rule in recipe.static_wi8_ai16()
-    ]
+    in_int16 = [name for name, kind in layers.items() if kind == "int16"]
+    plan += [{**rule, "regex": _of(name)} for name in in_int16 for rule in recipe.static_wi8_ai16()]
     found = ranges.find(source, pictures, method, levels, emit)
     found = {name: (low, max(high, low + _NARROWEST)) for name, (low, high) in found.items()}
     if input_range is not None:
@@ -166,11 +166,12 @@ def _static(source, precision, pictures, input_range, method, per_tensor, layers
     shapes = flatbuffer.shapes(graph)
     # As many axes as the tensor: a concatenation with a constant fails without.
     statistics = {
-        name: {end: np.full((1,) * len(shapes[name]), value) for end, value in zip(("min", "max"), ends, strict=True)}
-        for name, ends in found.items()
+        name: {"min": np.full((1,) * len(shapes[name]), low), "max": np.full((1,) * len(shapes[name]), high)}
+        for name, (low, high) in found.items()
     }
     if not per_tensor:
-        statistics |= _weights_of_biased_channels(source, found, levels)
+        levels_of = dict.fromkeys(in_int16, _STATIC["int16x8"])
+        statistics |= _weights_of_biased_channels(source, found, lambda name: levels_of.get(name, levels))
     return quantizer.Quantizer(source, plan).quantize(statistics).quantized_model
 
 
@@ -179,7 +180,7 @@ def _of(tensor):
     return f"^{re.escape(tensor)};?$"
 
 
-def _weights_of_biased_channels(source, activations, levels):
+def _weights_of_biased_channels(source, activations, levels_of):
     """Ranges of weights, wide enough that the biases beside them fit in 32 bits.
 
     A bias has the scale of its input times that of its channel's weights. Trained networks have
@@ -193,7 +194,8 @@ def _weights_of_biased_channels(source, activations, levels):
         picture, kernel, bias = (*op.inputs, None, None)[:3]
         if op.kind not in _BIASED or bias is None or picture.name not in activations or not kernel.constant:
             continue
-        low, high = (min(activations[picture.name][0], 0), max(activations[picture.name][1], 0))
+        low, high = activations[picture.name]
+        low, high, levels = min(low, 0), max(high, 0), levels_of(op.outputs[0].name)
         step = (high - low) / (levels - 1) if levels == 2**8 else max(high, -low) / (levels // 2 - 1)
         values = np.abs(np.moveaxis(graph.values(kernel), _BIASED[op.kind], 0))
         largest = values.reshape(len(values), -1).max(axis=1)

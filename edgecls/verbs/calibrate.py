@@ -18,8 +18,8 @@ from edgecls.verbs.export import export
 from edgecls.verbs.pipeline import Stage
 
 #: Halves whose files differ by more than this in their distance from float, dB, one being less than
-#: sound, or in the step of any tensor by more than this factor, were too small. On a trained MobileNetV2, photographs of all
-#: classes differ by 0.8 dB and 1.5 times where there are 16, by 0.3 and 1.2 where there are 100.
+#: sound, or in the step of any tensor by more than this factor, were too small. On a trained
+#: MobileNetV2, photographs of all classes differ by 0.8 dB and 1.5 times where there are 16, by 0.3 and 1.2 where there are 100.
 MAX_DIFFERENCE_DB, SOUND_DB, MAX_RATIO = 2.0, 30.0, 2.0
 
 
@@ -68,14 +68,28 @@ def check_calibration(
     """
     source = sources.resolve(target, weights=weights, preprocess=preprocess, seed=seed)
     format = format or source.formats[0]
-    chosen = {"calibration": calibration, "samples": samples, "calibration_method": calibration_method, "seed": seed}
     (made,) = export(
-        target, formats=format, weights=weights, preprocess=preprocess, out=out, on_stage=on_stage, on_note=on_note, **chosen
+        target,
+        formats=format,
+        weights=weights,
+        calibration=calibration,
+        samples=samples,
+        calibration_method=calibration_method,
+        preprocess=preprocess,
+        seed=seed,
+        out=out,
+        on_stage=on_stage,
+        on_note=on_note,
     )
     manifest = made.manifest
     plan = calibrations.plan(
         calibration, preprocess=manifest.preprocess, samples=samples, seed=seed, method=calibration_method
     )
+
+    def show(event):
+        done, total = event.get("done", 0), event.get("total", 0)
+        on_stage(Stage(source.name, format, "calibrate", done, total))
+
     with tempfile.TemporaryDirectory() as work:
         found = process.run(
             "edgecls.verbs.calibrate:halves",
@@ -88,9 +102,7 @@ def check_calibration(
                 "format": format,
                 "work": work,
             },
-            on_event=lambda event: on_stage(
-                Stage(source.name, format, event.get("stage", "calibrate"), event.get("done", 0), event.get("total", 0))
-            ),
+            on_event=show,
         ).result
     return artifact.decode(CalibrationCheck, found)
 
@@ -108,7 +120,8 @@ def halves(
     plan = calibrations.Plan.from_json(plan).fit(size, channels)
     files = {name: str(Path(work, f"{name}.npy")) for name in ("calibration", "held")}
     pictures = calibrations.materialise(plan.to_json(), size, channels, *files.values())
-    taken, held = np.load(files["calibration"]), images.inputs(np.load(files["held"]), plan.preprocess)[:, None]
+    taken = np.load(files["calibration"])
+    held = images.inputs(np.load(files["held"]), plan.preprocess)[:, None]
     if len(taken) < 2:
         raise UsageError(f"{plan.source} has one picture; two halves need two at least")
     distinct = picture_checks.count_distinct(taken[:, 0])
