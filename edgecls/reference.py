@@ -61,3 +61,12 @@ def read(path: Path) -> Reference:
         return Reference(pictures=pictures, logits=logits, **json.loads(str(about)))
     except Exception as error:  # numpy, zipfile, zlib and json each raise their own
         raise BadFile(f"{path.name} is not a reference that edgecls export wrote: {error}") from error
+
+
+def is_of(path: Path, model: Mapping[str, Any], pictures: np.ndarray) -> bool:
+    """Whether the reference at `path` is there, and of this model on these pictures."""
+    try:
+        kept = read(path)
+    except BadFile:
+        return False
+    return kept.model == model and np.array_equal(kept.pictures, pictures)

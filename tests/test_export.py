@@ -36,6 +36,7 @@ def test_an_export_writes_each_file_and_its_manifest_and_nothing_else(cold_expor
     assert done.returncode == 0, done.stderr
     assert set(command.files(folder)) == {
         "lenet5",
+        "lenet5/lenet5-reference.npz",
         *(f"lenet5/{name}" for name in NAMES),
         *(f"lenet5/{name}.json" for name in NAMES),
     }
@@ -207,7 +208,7 @@ def test_other_precisions_are_made_of_the_float_files_without_tensorflow(exporte
     assert done.returncode == 0, done.stderr
     assert [row.endswith("up to date") for row in done.stdout.splitlines()[1:]] == [True, False, False] * 2
     after = command.files(exported)
-    assert floats.items() <= after.items() and len(after) == 13
+    assert floats.items() <= after.items() and len(after) == 14
 
 
 def test_their_files_are_those_of_an_export_of_all_at_once(exported, cold_export):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgecls import reference, runtimes, verification
 from edgecls.exporters import finite, making
@@ -93,17 +97,24 @@ def prepare(
     layout: str,
     model: dict[str, Any],
     source: str,
+    kept: str,
     work: str,
     emit,
 ) -> dict[str, Any]:
-    """Child process: what `making.make` does where the float model is there as the file `source`."""
+    """Child process: what `making.make` does where the float model is there as the file `source`.
+
+    kept: a reference that may be there, of the same model on the same pictures or of others.
+    """
     finite.check_constants(source, size)
     emit({"stage": "pictures"})
     about = making.pictures(plan, size, channels, layout, Path(work))
-    emit({"stage": "reference"})
-    making.refer(
-        about["held"], model, Path(work), lambda inputs: verification.logits(runtimes.open(source, size=size), inputs)
-    )
+    if reference.is_of(Path(kept), model, np.load(Path(work, making.HELD))):
+        shutil.copyfile(kept, partial := Path(work, "kept.npz"))
+        os.replace(partial, Path(work, making.REFERENCE))
+    else:
+        emit({"stage": "reference"})
+        session = runtimes.open(source, size=size)
+        making.refer(about["held"], model, Path(work), lambda inputs: verification.logits(session, inputs))
     return about
 
 
