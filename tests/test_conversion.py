@@ -1,15 +1,17 @@
 """From Keras models to float files: nothing is lost on the way, and nothing odd is in them."""
 
+import cProfile
 from pathlib import Path
 
 import nets
 import numpy as np
 import onnx as onnx_package
 import pytest
+from onnx import helper, numpy_helper
 
 from edgecls import keras_file, runtimes, verification
 from edgecls.errors import WorkFailed
-from edgecls.exporters import frozen, onnx, tflite
+from edgecls.exporters import _onnx_simplify, frozen, onnx, tflite
 from edgecls.graph import read
 
 @pytest.fixture(scope="module", params=[*nets.NETS, "saved_model"])
@@ -104,6 +106,34 @@ def test_an_onnx_file_turns_the_axes_once(files):
     kinds = [op.kind for op in read(files["onnx"]).ops]
     assert kinds.count("Transpose") <= 1
     assert "BatchNormalization" not in kinds
+
+
+def test_the_work_of_a_conversion_grows_with_the_depth_not_with_its_square(tmp_path):
+    import keras
+
+    def calls(depth):
+        x = image = keras.Input((8, 8, 3))
+        for _ in range(depth):
+            x = keras.layers.ReLU()(keras.layers.Conv2D(3, 3, padding="same", bias_initializer="ones")(x))
+        graph, _ = frozen.freeze(keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(x))))
+        profile = cProfile.Profile()
+        profile.runcall(onnx.convert, graph, tmp_path / "skeleton.onnx", tmp_path / "kernels")
+        return sum(entry.callcount for entry in profile.getstats())
+
+    calls(1)  # what is done once
+    few, more, most = map(calls, (15, 30, 60))
+    assert most - more < 2.1 * (more - few)
+
+
+def test_readers_of_one_number_read_one_constant():
+    """How many ONNX Runtime leaves differs from run to run."""
+    values = {"a": 3, "b": 3, "c": 4, "d": [[3]], "e": [1, 1], "f": [1, 1]}
+    constants = [numpy_helper.from_array(np.float32(value), name) for name, value in values.items()]
+    nodes = [helper.make_node("Add", ["image", name], [f"{name}+"]) for name in values]
+    graph = helper.make_graph(nodes, "graph", [], [], constants)
+    _onnx_simplify._share_numbers(graph)
+    assert [tensor.name for tensor in graph.initializer] == ["a", "c", "d", "e", "f"]
+    assert [node.input[1] for node in graph.node] == ["a", "a", "c", "d", "e", "f"]
 
 
 def test_nothing_is_left_beside_the_files(case, files):

@@ -33,6 +33,7 @@ def simplify(source: Path, target: Path) -> None:
     model = onnx.shape_inference.infer_shapes(model)
     _join_dense(model.graph)
     _drop_idle_reshapes(model.graph)
+    _share_numbers(model.graph)
     settle(model.graph)
     onnx.save(model, target)
 
@@ -80,6 +81,20 @@ def _drop_idle_reshapes(graph):
     read = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)
+
+
+def _share_numbers(graph):
+    """Let all readers of one number read one constant; ONNX Runtime leaves several in some runs, one in others."""
+    from onnx import numpy_helper
+
+    kept, others = {}, {}
+    for tensor in [tensor for tensor in graph.initializer if np.prod(tensor.dims) == 1]:
+        number = tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
+        if number in kept:
+            others[tensor.name] = kept[number]
+            graph.initializer.remove(tensor)
+        kept.setdefault(number, tensor.name)
+    rename(graph, others)
 
 
 def keep_zeros(graph):
