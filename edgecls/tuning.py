@@ -32,7 +32,8 @@ class Trial:
     """What came of one choice; of the float file where `choice` is None.
 
     sqnr_db, top1: see `artifact.Agreement`; drop: of top-1 against the float file, as a share: of labelled
-    pictures, or those where the best class is another. ms: median of one inference, one thread.
+    pictures, or those where the best class is another. ms: the shortest of many inferences on one thread,
+    which other work on the machine spoils least.
     error: why there is no such file; the figures are None then. SQNR of identical logits is None too.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgecls import artifact, dataset, inspection, pretrained, process, profiling, reference, tuning
 from edgecls.artifact import Agreement, Artifact, TensorInfo
-from edgecls.errors import UsageError, WorkFailed
+from edgecls.errors import BadFile, UsageError, WorkFailed
 from edgecls.exporters import calibration as calibrations
 from edgecls.exporters import preprocessing
 from edgecls.exporters.lowerings import LOWERINGS
@@ -183,6 +183,9 @@ class _Bench:
             return self.fp32.path
         if trial.choice == Choice(method=calibrations.METHOD):
             return self.int8.path
+        with contextlib.suppress(BadFile):  # none, or another
+            if artifact.load(self.tuned).manifest.fingerprint == self._key(trial.choice):
+                return self.tuned
         made = self._make(trial.choice)
         manifest = dataclasses.replace(made.manifest, file=self.tuned.name)
         return artifact.publish(made.path, self.tuned, manifest).path
@@ -208,7 +211,7 @@ class _Bench:
                 sqnr_db=agreement.sqnr_db,
                 top1=agreement.top1,
                 drop=drop,
-                ms=profile.timing.median_ms,
+                ms=min(profile.timing.samples_ms),
                 bytes=one.manifest.bytes,
             )
         except WorkFailed as error:  # a combination that a library refuses
@@ -274,6 +277,7 @@ class _Bench:
             layout=known.layout,
             model=reference.identity(known.options),
             source=str(self.fp32.path),
+            kept=str(self.int8.path.with_name(known.reference)),
         )
         self.prepared = True
 
