@@ -104,6 +104,8 @@ def test_from_class_folders_to_a_model_that_knows_them(data, tmp_path, heard):
     assert (exported.preprocess, exported.notes) == (training.preprocess, ())
     assert exported.reference == f"small.paper trained on {data}"
     assert source.resolve(out, preprocess="torch").preprocess != training.preprocess
+    again = source.resolve("small", weights=out)
+    assert (again.labels, again.preprocess) == (training.labels, training.preprocess.at(32))
 
     (made,) = edgecls.export(out, formats="tflite", calibration=data, out=tmp_path / "files")
     manifest = made.manifest

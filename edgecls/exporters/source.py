@@ -231,11 +231,12 @@ def _row(spec, weights, classes, input_size, seed):
         choice, path = Choice(), Path(weights)
         tensors, part = weights_files.open_file(path)
         wanted = weights_files.classes(tensors, spec, classes)
+    training = record.read(path) if path and path.suffix.lower() == ".keras" else None
     return Source(
         kind="row",
         name=registry.shortest_name(spec),
         digest=_digest(path) if path else "" if choice.published else f"random {seed}",
-        preprocess=(choice.published or spec).preprocess.at(size),
+        preprocess=(training or choice.published or spec).preprocess.at(size),
         spec=spec,
         path=path,
         part=part,
@@ -243,6 +244,7 @@ def _row(spec, weights, classes, input_size, seed):
         classes=wanted,
         input_size=size,
         seed=seed,
+        training=training,
     )
 
 
