@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+import signal
 import threading
 import time
 
@@ -20,6 +21,14 @@ def nothing_is_downloaded(tmp_path_factory):
         patch.setenv(fetch.OFFLINE, "1")
         patch.setenv(fetch.CACHE, str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_can_be_interrupted():
+    """A job in the background ignores SIGINT, and so would all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,6 @@ def until(condition, patience=PATIENCE):
 def start():
     """Starts the export as the leader of a process group, as a shell does; kills what is left in the end."""
     started = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
     def start(folder, **options):
         line = command.line(*ARGUMENTS, "--out", folder)
@@ -49,7 +48,6 @@ def start():
         except ProcessLookupError:
             pass
         run.communicate()
-    signal.signal(signal.SIGINT, before)
 
 
 def in_the_midst(folder) -> bool:
