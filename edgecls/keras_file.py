@@ -145,7 +145,7 @@ def _saved_model(path, input_size, notes):
         raise UsageError(f"{path.name} has {found}; save it with one of that name, as model.export() does")
     signature = signatures[names[0]]
     inputs = signature.structured_input_signature[1]
-    check_ends(path.name, inputs, signature.structured_outputs)
+    check_ends(path.name, sorted(inputs), sorted(signature.structured_outputs))
     (spec,) = inputs.values()
     if spec.shape.rank != 4 or not (spec.dtype.is_floating or spec.dtype.is_integer):
         raise UsageError(f"{path.name} takes {spec.dtype.name} {spec.shape}, {_EXPECTED}")
