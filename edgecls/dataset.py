@@ -59,7 +59,9 @@ def read(
         path = _split(path, split)
     if path.is_file():
         if labels is not None:
-            raise UsageError(f"{path.name} is a list, which has its own classes; labels go with a folder of pictures")
+            raise UsageError(
+                f"{path.name} is a list, which has its own classes; labels go with a folder of pictures"
+            )
         return _listed(str(source), *_entries(path, path.parent), classes)
     if not path.is_dir():
         raise BadFile(f"no folder or list {str(path)!r}")
@@ -75,9 +77,13 @@ def read(
         entries, more = _labelled(found, Path(labels))
         return _listed(str(source), entries, skipped + more, classes)
     if not folders:
-        return Dataset(source=str(source), paths=tuple(found), labels=None, classes=None, skipped=tuple(skipped))
+        return Dataset(
+            source=str(source), paths=tuple(found), labels=None, classes=None, skipped=tuple(skipped)
+        )
     if folders <= set(SPLITS):
-        raise UsageError(f"{str(path)!r} has the parts {', '.join(sorted(folders))}; say which, with split or its path")
+        raise UsageError(
+            f"{str(path)!r} has the parts {', '.join(sorted(folders))}; say which, with split or its path"
+        )
     entries = []
     for picture in found:
         if picture.parent == path:
@@ -142,11 +148,15 @@ def _entries(path, root):
         else:
             entries.append((picture, label))
     if not entries:
-        raise UsageError(f"no picture in {str(path)!r}, only {skipped[0]}; expected lines of a path and a class")
+        raise UsageError(
+            f"no picture in {str(path)!r}, only {skipped[0]}; expected lines of a path and a class"
+        )
     missing = sum(label is None for _, label in entries)
     if 0 < missing < len(entries):
         name = next(picture.name for picture, label in entries if label is None)
-        raise UsageError(f"{path.name} has no class for {missing} of {len(entries)} pictures, {name} the first")
+        raise UsageError(
+            f"{path.name} has no class for {missing} of {len(entries)} pictures, {name} the first"
+        )
     return entries, skipped
 
 
@@ -166,19 +176,24 @@ def _labelled(found, path):
     if not path.is_file():
         raise BadFile(f"no file {str(path)!r}")
     lines = [line for _, line in _lines(path)]
-    if any(_fields(line)[0] != line and Path(_fields(line)[0]).suffix.lower() in images.SUFFIXES for line in lines):
+    if any(
+        _fields(line)[0] != line and Path(_fields(line)[0]).suffix.lower() in images.SUFFIXES
+        for line in lines
+    ):
         entries, skipped = _entries(path, found[0].parent)
         named = {picture for picture, _ in entries}
         without = [picture.name for picture in found if picture not in named]
         if without:
-            raise UsageError(f"{path.name} has no class for {len(without)} of {len(found)} pictures, {without[0]} the first")
+            missing = f"{len(without)} of {len(found)} pictures, {without[0]} the first"
+            raise UsageError(f"{path.name} has no class for {missing}")
         return entries, skipped
     if len(lines) != len(found):
-        raise UsageError(f"{path.name} has {len(lines)} lines, its folder {len(found)} pictures; expected one line for each")
+        counts = f"{len(lines)} lines, its folder {len(found)} pictures"
+        raise UsageError(f"{path.name} has {counts}; expected one line for each")
     if all(line.isdecimal() for line in lines) and "0" not in lines and "1000" in lines:
         raise UsageError(
-            f"{path.name} numbers classes from 1 to 1000, as ImageNet's development kit does in an order of its own; "
-            "give wnids (n01440764), or indices from 0 in their order"
+            f"{path.name} numbers classes from 1 to 1000, as ImageNet's development kit does in an order "
+            "of its own; give wnids (n01440764), or indices from 0 in their order"
         )
     return list(zip(found, lines, strict=True)), []
 
@@ -201,7 +216,9 @@ def _listed(source, entries, skipped, classes) -> Dataset:
     else:
         index = {name: number for number, name in enumerate(classes)}
         if unknown := sorted(found - index.keys()):
-            raise UsageError(f"{source!r} has classes that are not known: {_some(unknown)}; known are {_some(classes)}")
+            raise UsageError(
+                f"{source!r} has classes that are not known: {_some(unknown)}; known are {_some(classes)}"
+            )
         labels = tuple(index[name] for name in names)
     return Dataset(
         source=source,

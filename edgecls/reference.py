@@ -43,7 +43,9 @@ def write(path: Path, reference: Reference) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            np.savez_compressed(file, pictures=reference.pictures, logits=reference.logits, about=np.array(about))
+            np.savez_compressed(
+                file, pictures=reference.pictures, logits=reference.logits, about=np.array(about)
+            )
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

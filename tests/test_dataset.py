@@ -38,7 +38,11 @@ def test_what_is_no_picture_is_named(tmp_path):
     (tmp_path / "tulip").mkdir()
     found = dataset.read(tmp_path)
     assert relative(found, tmp_path) == ["rose/b.jpg"]
-    assert found.skipped == ("rose/notes.txt is no picture", "loose.jpg is in no class's folder", "tulip/ has no picture")
+    assert found.skipped == (
+        "rose/notes.txt is no picture",
+        "loose.jpg is in no class's folder",
+        "tulip/ has no picture",
+    )
 
 
 def test_classes_given_decide_the_indices(tmp_path):
@@ -66,7 +70,12 @@ def test_folders_of_numbers_are_sorted_as_numbers(tmp_path):
 def test_imagenet_classes_are_in_the_order_of_outputs(tmp_path):
     assert len(WNIDS) == len(set(WNIDS)) == 1000 and sorted(WNIDS) == list(WNIDS)
     # tench, goldfish, tabby, toilet tissue: https://image-net.org/challenges/LSVRC/2012
-    assert [WNIDS.index(wnid) for wnid in ("n01440764", "n01443537", "n02123045", "n15075141")] == [0, 1, 281, 999]
+    assert [WNIDS.index(wnid) for wnid in ("n01440764", "n01443537", "n02123045", "n15075141")] == [
+        0,
+        1,
+        281,
+        999,
+    ]
     found = dataset.read(tree(tmp_path, "n02123045/x.JPEG", "n01443537/y.JPEG"))
     assert found.classes == WNIDS
     assert found.labels == (1, 281)
@@ -94,7 +103,11 @@ def test_pictures_alone_have_no_labels(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["sub/a.jpg,rose\nb c.jpg,daisy\n", "sub/a.jpg\trose\n\nb c.jpg\tdaisy", "sub/a.jpg rose\nb c.jpg daisy\n"],
+    [
+        "sub/a.jpg,rose\nb c.jpg,daisy\n",
+        "sub/a.jpg\trose\n\nb c.jpg\tdaisy",
+        "sub/a.jpg rose\nb c.jpg daisy\n",
+    ],
 )
 def test_lists_by_comma_tab_and_space(tmp_path, text):
     tree(tmp_path, "sub/a.jpg", "b c.jpg")
@@ -127,7 +140,10 @@ def test_lines_of_a_list_that_lead_nowhere_are_named(tmp_path):
     tree(tmp_path, "a.jpg")
     found = dataset.read(listed(tmp_path, "path,label\na.jpg,rose\ngone.jpg,rose\n"))
     assert relative(found, tmp_path) == ["a.jpg"]
-    assert found.skipped == ("line 1 of list.txt, 'path,label', names no picture", f"no file {str(tmp_path / 'gone.jpg')!r}")
+    assert found.skipped == (
+        "line 1 of list.txt, 'path,label', names no picture",
+        f"no file {str(tmp_path / 'gone.jpg')!r}",
+    )
     with pytest.raises(UsageError, match="no picture in .*list.txt', only line 1 of list.txt, 'hello'"):
         dataset.read(listed(tmp_path, "hello\n"))
 

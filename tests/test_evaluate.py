@@ -1,4 +1,4 @@
-"""Accuracy of small nets on pictures of one colour each, as verb and as command; what is kept and what is refused."""
+"""Accuracy of small nets on pictures of one colour each; what is kept, and what is refused."""
 
 import json
 import os
@@ -135,7 +135,11 @@ def test_what_is_known_is_not_run_again(run, net, swapped, data, monkeypatch):
     assert notes[0].startswith("30 of 30 pictures are done already, and kept in ")
 
     jobs, original = [], process.run
-    monkeypatch.setattr(process, "run", lambda function, job, **options: jobs.append(job) or original(function, job, **options))
+    monkeypatch.setattr(
+        process,
+        "run",
+        lambda function, job, **options: jobs.append(job) or original(function, job, **options),
+    )
     colour(data / "dark" / "00.png", 255)  # another picture at the same place
     (found,) = run(net)
     assert found.top1.right == 28
@@ -175,7 +179,9 @@ def test_a_cache_that_cannot_be_written_is_said_once(run, net, tmp_path, monkeyp
     notes = []
     assert run(net, on_note=notes.append)[0].top1.right == 29
     (note,) = notes
-    assert note.startswith(f"cannot write to {tmp_path / 'file'}") and note.endswith("interrupted, the work begins anew")
+    assert note.startswith(f"cannot write to {tmp_path / 'file'}") and note.endswith(
+        "interrupted, the work begins anew"
+    )
 
 
 def test_pictures_that_cannot_be_read_are_named_and_left_out(run, net, data):
@@ -248,7 +254,19 @@ def test_processes_side_by_side_find_what_one_finds(net, swapped, data, labels, 
     """As a command, in two processes; and again as JSON."""
     many = tmp_path / "many.txt"
     many.write_text("".join(f"{path},{path.parent.name}\n" for path in sorted(data.rglob("*.png")) * 2))
-    arguments = "evaluate", net, swapped, "--data", many, "--labels", labels, "--preprocess", "tf", "--jobs", "2"
+    arguments = (
+        "evaluate",
+        net,
+        swapped,
+        "--data",
+        many,
+        "--labels",
+        labels,
+        "--preprocess",
+        "tf",
+        "--jobs",
+        "2",
+    )
     done = command.edgecls(*arguments)
     assert done.returncode == 0 and done.stderr == ""
     header, first, second, *lines = done.stdout.splitlines()
@@ -268,15 +286,22 @@ def test_control_c_ends_it_at_once_and_what_was_done_is_kept(net, labels, tmp_pa
     Image.new("RGB", (3000, 3000)).save(tmp_path / "large.png")
     (tmp_path / "list.txt").write_text("large.png dark\n" * 3000)  # minutes of decoding
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    line = command.line("evaluate", net, "--data", tmp_path / "list.txt", "--labels", labels, "--preprocess", "tf")
-    run = subprocess.Popen(line, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = command.line(
+        "evaluate", net, "--data", tmp_path / "list.txt", "--labels", labels, "--preprocess", "tf"
+    )
+    run = subprocess.Popen(
+        line, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         until(lambda: list(fetch.cache_folder().rglob("*.jsonl")))
         os.killpg(run.pid, signal.SIGINT)
         out, err = run.communicate(timeout=60)
         assert (run.returncode, out) == (130, "")
         note, last = err.splitlines()
-        assert "of 3000 pictures are done; the same call goes on from there" in note and last == "edgecls: interrupted"
+        assert (
+            "of 3000 pictures are done; the same call goes on from there" in note
+            and last == "edgecls: interrupted"
+        )
         assert alive(run.pid) == []
     finally:
         for left in psutil.Process().children(recursive=True):

@@ -55,7 +55,7 @@ def test_mcnemar_of_many():
 
 
 def test_the_interval_of_a_difference_by_hand():
-    # 86 and 150 of 1600 (approval of a prime minister; A. Agresti, Categorical Data Analysis, 10.1.1): -0.06 to -0.02.
+    # 86 and 150 of 1600, approval of a prime minister (Agresti, Categorical Data Analysis, 10.1)
     assert paired_interval(150, 86, 1600) == pytest.approx((-0.06, -0.02), abs=0.0015)
     gain, total, changed = (86 - 150) / 1602, 1602, 237
     half = 1.959964 * math.sqrt(changed / total - gain**2) / math.sqrt(total)
@@ -77,10 +77,14 @@ def compared(lost, won, same=100):
 def test_a_small_difference_is_noise_in_words():
     found = compared(3, 2, same=295)
     assert (found.lost, found.won, found.difference) == (3, 2, pytest.approx(-1 / 300))
-    assert str(found) == "-0.3 points against net.onnx: within noise, p = 1 (3 lost, 2 won; 95 %: -1.9 to +1.3)"
+    assert (
+        str(found) == "-0.3 points against net.onnx: within noise, p = 1 (3 lost, 2 won; 95 %: -1.9 to +1.3)"
+    )
 
 
-@pytest.mark.parametrize(("lost", "won", "word"), [(20, 3, "worse"), (3, 20, "better"), (12, 9, "within noise")])
+@pytest.mark.parametrize(
+    ("lost", "won", "word"), [(20, 3, "worse"), (3, 20, "better"), (12, 9, "within noise")]
+)
 def test_a_difference_is_called_what_it_is(lost, won, word):
     assert f"points against net.onnx: {word}, p = " in str(compared(lost, won))
 
@@ -156,5 +160,7 @@ def test_folders_of_numbers_are_outputs():
 def test_as_many_classes_as_outputs_are_taken_in_order_and_this_is_said():
     targets, assumed = found([1, 0], ["ash", "oak"], 2)
     assert targets == [1, 0] and "alphabetical order" in assumed
-    with pytest.raises(UsageError, match="data has 2 classes, the model 3 outputs without names; name them with --labels"):
+    with pytest.raises(
+        UsageError, match="data has 2 classes, the model 3 outputs without names; name them with --labels"
+    ):
         found([1, 0], ["ash", "oak"], 3)

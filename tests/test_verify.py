@@ -14,7 +14,9 @@ import edgecls
 from edgecls import artifact, reference
 from edgecls.errors import BadFile, UsageError
 
-FILES = [f"lenet5-{precision}.{format}" for format in ("tflite", "onnx") for precision in ("fp32", "fp16", "int8")]
+FILES = [
+    f"lenet5-{precision}.{format}" for format in ("tflite", "onnx") for precision in ("fp32", "fp16", "int8")
+]
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def verify(inline):
 @pytest.fixture
 def colours(tmp_path):
     """Pictures of one pixel."""
-    np.save(tmp_path / "colours.npy", np.random.default_rng(0).integers(256, size=(20, 1, 1, 3), dtype=np.uint8))
+    np.save(
+        tmp_path / "colours.npy", np.random.default_rng(0).integers(256, size=(20, 1, 1, 3), dtype=np.uint8)
+    )
     return tmp_path / "colours.npy"
 
 
@@ -58,7 +62,11 @@ def test_what_export_found_is_found_again(verify, folder):
 def test_the_reference_is_of_a_few_megabytes(folder):
     path = folder / "lenet5-reference.npz"
     kept = reference.read(path)
-    assert (kept.pictures.shape, kept.pictures.dtype, kept.logits.shape) == ((32, 32, 32, 1), np.uint8, (32, 10))
+    assert (kept.pictures.shape, kept.pictures.dtype, kept.logits.shape) == (
+        (32, 32, 32, 1),
+        np.uint8,
+        (32, 10),
+    )
     assert path.stat().st_size < 100_000
 
 
@@ -66,14 +74,18 @@ def test_other_pictures_are_compared_on_the_float_file_beside(verify, folder, tm
     for number in range(12):
         (tmp_path / "pictures").mkdir(exist_ok=True)
         Image.effect_noise((40, 40), 10 * number + 10).save(tmp_path / "pictures" / f"{number}.png")
-    int8, fp32 = verify([folder / "lenet5-int8.onnx", folder / "lenet5-fp32.onnx"], pictures=tmp_path / "pictures")
+    int8, fp32 = verify(
+        [folder / "lenet5-int8.onnx", folder / "lenet5-fp32.onnx"], pictures=tmp_path / "pictures"
+    )
     assert (int8.against, fp32.against) == ("lenet5-fp32.onnx", "lenet5-fp32.tflite")
     assert int8.agreement.pictures == f"12 pictures of {tmp_path / 'pictures'}"
     assert int8.agreement.samples == 12 and int8.agreement.sqnr_db < 60 < fp32.agreement.sqnr_db
 
 
 def test_two_files_are_compared_across_formats_with_the_tolerance_of_the_coarser(verify, folder):
-    first, second = verify([folder / "lenet5-int8.tflite", folder / "lenet5-fp32.tflite"], against=folder / "lenet5-int8.onnx")
+    first, second = verify(
+        [folder / "lenet5-int8.tflite", folder / "lenet5-fp32.tflite"], against=folder / "lenet5-int8.onnx"
+    )
     assert first.against == second.against == "lenet5-int8.onnx"
     for one in (first, second):
         assert one.agreement.tolerance == agreement(folder / "lenet5-int8.onnx").tolerance
@@ -84,13 +96,19 @@ def test_two_files_are_compared_across_formats_with_the_tolerance_of_the_coarser
 
 def test_a_file_from_elsewhere_needs_another_and_its_preprocessing(verify, folder, tmp_path):
     theirs = alone(folder / "lenet5-int8.tflite", tmp_path)
-    with pytest.raises(UsageError, match="theirs.tflite has no manifest; name the file to compare it with, --against"):
+    with pytest.raises(
+        UsageError, match="theirs.tflite has no manifest; name the file to compare it with, --against"
+    ):
         verify(theirs)
-    with pytest.raises(UsageError, match=r"how do pictures become the input of theirs.tflite\? say --preprocess"):
+    with pytest.raises(
+        UsageError, match=r"how do pictures become the input of theirs.tflite\? say --preprocess"
+    ):
         verify(theirs, against=folder / "lenet5-fp32.onnx")
     (found,) = verify(theirs, against=folder / "lenet5-fp32.onnx", preprocess="like:lenet5")
     assert found.precision == "int8" and found.agreement.samples == 32
-    assert found.agreement.sqnr_db == pytest.approx(agreement(folder / "lenet5-int8.tflite").sqnr_db, rel=1e-3)
+    assert found.agreement.sqnr_db == pytest.approx(
+        agreement(folder / "lenet5-int8.tflite").sqnr_db, rel=1e-3
+    )
 
 
 def test_two_files_from_elsewhere_are_compared_on_synthetic_pictures(verify, folder, tmp_path):
@@ -120,7 +138,9 @@ def test_layouts_are_compared_on_the_same_pictures(verify, tmp_path, colours):
 
 
 def test_integer_ends_that_an_onnx_file_cannot_describe_are_in_its_manifest(verify, folder):
-    edgecls.export("lenet5", formats="onnx", precisions="int8", io="uint8", out=folder.parent, weights="random")
+    edgecls.export(
+        "lenet5", formats="onnx", precisions="int8", io="uint8", out=folder.parent, weights="random"
+    )
     (found,) = verify(folder / "lenet5-int8.onnx")
     manifest = artifact.load(folder / "lenet5-int8.onnx").manifest
     assert manifest.input.dtype == manifest.output.dtype == "uint8"
@@ -133,7 +153,9 @@ def test_floats_are_not_shared_by_files_of_different_preprocessing(verify, folde
     theirs = alone(folder / "lenet5-fp32.onnx", tmp_path)
     options = {"against": folder / "lenet5-fp32.tflite", "pictures": tmp_path / "floats.npy"}
     assert verify(theirs, preprocess="like:lenet5", **options)
-    with pytest.raises(UsageError, match="are floats, which files of other preprocessing cannot share; give pixels"):
+    with pytest.raises(
+        UsageError, match="are floats, which files of other preprocessing cannot share; give pixels"
+    ):
         verify(theirs, preprocess=["mean=100", "std=50", "color=gray"], **options)
 
 
@@ -148,13 +170,17 @@ def test_a_reference_that_is_gone_or_of_other_weights_is_said(verify, folder):
     kept = reference.read(path)
     reference.write(path, dataclasses.replace(kept, model={**kept.model, "weights": "random 7"}))
     advice = "give pictures with --pictures, or export it again"
-    with pytest.raises(BadFile, match=f"lenet5-reference.npz is of other weights than lenet5-int8.onnx; {advice}"):
+    with pytest.raises(
+        BadFile, match=f"lenet5-reference.npz is of other weights than lenet5-int8.onnx; {advice}"
+    ):
         verify(folder / "lenet5-int8.onnx")
     path.write_bytes(b"damaged")
     with pytest.raises(BadFile, match="lenet5-reference.npz is not a reference that edgecls export wrote"):
         verify(folder / "lenet5-int8.onnx")
     path.unlink()
-    with pytest.raises(BadFile, match=f"no file .*lenet5-reference.npz'; it stood beside lenet5-int8.onnx: {advice}"):
+    with pytest.raises(
+        BadFile, match=f"no file .*lenet5-reference.npz'; it stood beside lenet5-int8.onnx: {advice}"
+    ):
         verify(folder / "lenet5-int8.onnx")
     (found,) = verify(folder / "lenet5-int8.onnx", pictures="synthetic")
     assert found.against == "lenet5-fp32.onnx"
@@ -165,13 +191,19 @@ def test_a_reference_that_is_gone_or_of_other_weights_is_said(verify, folder):
 
 
 def test_preprocessing_is_not_said_twice(verify, folder):
-    with pytest.raises(UsageError, match="--preprocess is for files whose manifest does not say it; lenet5-int8.onnx has"):
+    with pytest.raises(
+        UsageError, match="--preprocess is for files whose manifest does not say it; lenet5-int8.onnx has"
+    ):
         verify(folder / "lenet5-int8.onnx", preprocess="tf")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("gone.onnx", "no file"), ("notes.txt", "notes.txt' is no .tflite or .onnx file; `edgecls export` makes them"), ("", "is a folder; name the files in it")],
+    [
+        ("gone.onnx", "no file"),
+        ("notes.txt", "notes.txt' is no .tflite or .onnx file; `edgecls export` makes them"),
+        ("", "is a folder; name the files in it"),
+    ],
 )
 def test_what_is_no_model_is_said(verify, folder, name, message):
     (folder / "notes.txt").touch()
@@ -205,6 +237,9 @@ def test_the_command_fails_for_a_broken_file(tmp_path, colours):
     arguments = "verify", other, "--against", net, "--preprocess", "tf", "--pictures", colours
     done = command.edgecls(*arguments)
     assert done.returncode == 1 and done.stderr == "edgecls: other.tflite: BROKEN\n"
-    assert "other.tflite: BROKEN: -6.0 dB, at least 80 dB wanted; the same best class on 0% of the" in done.stdout
+    assert (
+        "other.tflite: BROKEN: -6.0 dB, at least 80 dB wanted; the same best class on 0% of the"
+        in done.stdout
+    )
     (record,) = json.loads(command.edgecls(*arguments, "--json").stdout)
     assert record["agreement"]["verdict"] == "BROKEN" and record["against"] == "net.tflite"

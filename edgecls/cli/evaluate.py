@@ -19,7 +19,8 @@ _WORST, _TAKEN_FOR = 5, 3
 
 def evaluate(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help=".tflite and .onnx files, exported here or elsewhere.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help=".tflite and .onnx files, exported here or elsewhere."),
     ],
     data: Annotated[
         Path,
@@ -45,12 +46,15 @@ def evaluate(
         ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Processes side by side; one for each core if not said.", show_default=False)
+        int | None,
+        typer.Option(help="Processes side by side; one for each core if not said.", show_default=False),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Take so many pictures, evenly spread.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of records, with all classes.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of records, with all classes.")
+    ] = False,
 ) -> None:
     """Measure how often files are right on labelled pictures: top-1 and top-5 with their 95 % intervals.
 
@@ -99,4 +103,8 @@ def _row(one):
 
 def _share(share):
     """Of a hundred, and the ends of the interval."""
-    return (f"{100 * share.share:.1f}", f"{100 * share.low:.1f} to {100 * share.high:.1f}") if share else ("-", "-")
+    return (
+        (f"{100 * share.share:.1f}", f"{100 * share.low:.1f} to {100 * share.high:.1f}")
+        if share
+        else ("-", "-")
+    )

@@ -17,7 +17,8 @@ from edgecls.text import table
 
 def verify(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help=".tflite and .onnx files, exported here or elsewhere.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help=".tflite and .onnx files, exported here or elsewhere."),
     ],
     pictures: Annotated[
         str | None,
@@ -29,7 +30,9 @@ def verify(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Compare with this file, not with the float model.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Compare with this file, not with the float model.", show_default=False
+        ),
     ] = None,
     preprocess: Annotated[
         list[str] | None,
@@ -52,7 +55,12 @@ def verify(
 
     with Bar() as bar:
         found = verb.verify(
-            files, pictures=pictures, against=against, preprocess=preprocess, on_picture=bar.show, on_note=bar.note
+            files,
+            pictures=pictures,
+            against=against,
+            preprocess=preprocess,
+            on_picture=bar.show,
+            on_note=bar.note,
         )
     if as_json:
         print(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
@@ -94,7 +102,9 @@ def _remarks(one):
         yield f"{one.agreement.verdict}: {one.agreement.reason}"
     cut = {name: share for name, share in one.agreement.saturation.items() if share >= _TOLD}
     if cut:
-        yield "beyond their range: " + ", ".join(f"{100 * share:.1f}% of {_short(name)}" for name, share in cut.items())
+        yield "beyond their range: " + ", ".join(
+            f"{100 * share:.1f}% of {_short(name)}" for name, share in cut.items()
+        )
     if one.next_step:
         yield one.next_step
 

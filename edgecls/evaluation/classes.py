@@ -19,7 +19,8 @@ _SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class ClassShare:
-    """How often pictures of one class are named rightly, and what the others are taken for, most often first."""
+    """How often pictures of one class are named rightly, and what the others are taken for, most
+    often first."""
 
     name: str
     top1: Share
@@ -35,7 +36,10 @@ def by_class(targets: np.ndarray, first: np.ndarray, names: Sequence[str]) -> li
     for target in np.unique(targets):
         taken = Counter(first[targets == target].tolist())
         right, count = taken.pop(int(target), 0), int((targets == target).sum())
-        others = {names[output]: often for output, often in sorted(taken.items(), key=lambda item: (-item[1], item[0]))}
+        others = {
+            names[output]: often
+            for output, often in sorted(taken.items(), key=lambda item: (-item[1], item[0]))
+        }
         found.append(ClassShare(name=names[target], top1=Share.of(right, count), taken_for=others))
     return sorted(found, key=lambda one: (one.top1.high, one.name))
 
@@ -66,13 +70,16 @@ def targets(data: Dataset, outputs: int, names: Sequence[str] | None) -> tuple[n
         return labels + background, words if background else None
     if names is not None:
         unknown = [name for name in used if name not in set(names)]
-        raise UsageError(f"{data.source} has classes that the model has not: {_some(unknown)}; it has {_some(names)}")
+        raise UsageError(
+            f"{data.source} has classes that the model has not: {_some(unknown)}; it has {_some(names)}"
+        )
     if all(name.isdecimal() and int(name) < outputs for name in used):
         return np.array([int(name) if name.isdecimal() else -1 for name in data.classes])[labels], None
     if len(data.classes) == outputs:
         return labels, "the outputs have no names; they are taken for the classes in alphabetical order"
     raise UsageError(
-        f"{data.source} has {len(data.classes)} classes, the model {outputs} outputs without names; name them with --labels"
+        f"{data.source} has {len(data.classes)} classes, the model {outputs} outputs without names; "
+        "name them with --labels"
     )
 
 

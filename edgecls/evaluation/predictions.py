@@ -1,4 +1,4 @@
-"""What a classifier says to each picture: computed in child processes, kept so that no picture is run twice."""
+"""What a classifier says to each picture: computed in child processes, and kept."""
 
 from __future__ import annotations
 

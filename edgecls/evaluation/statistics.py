@@ -37,9 +37,10 @@ class Share:
 class Difference:
     """How one file differs from another on the same pictures, in top-1.
 
-    against: the other's name. lost: pictures that the other alone names rightly; won: that this one alone does. difference: of
-    the shares, this one's less the other's; low, high: its 95 % interval, by Agresti and Min. p: how
-    often chance makes as many more of one than of the other, by McNemar's exact test.
+    against: the other's name. lost: pictures that the other alone names rightly; won: that this one
+    alone does. difference: of the shares, this one's less the other's; low, high: its 95 % interval,
+    by Agresti and Min. p: how often chance makes as many more of one than of the other, by McNemar's
+    exact test.
     """
 
     against: str
@@ -51,7 +52,7 @@ class Difference:
     p: float
 
     def __str__(self):
-        """Such as "-0.3 points against net.onnx: within noise, p = 0.5 (3 lost, 2 won; 95 %: -1.7 to +1.0)"."""
+        """Such as "-0.3 points against a.onnx: within noise, p = 1 (3 lost, 2 won; 95 %: -1.9 to +1.3)"."""
         meaning = "within noise" if self.p > SIGNIFICANT else "worse" if self.difference < 0 else "better"
         points, low, high = (f"{100 * share:+.1f}" for share in (self.difference, self.low, self.high))
         counts = f"{self.lost} lost, {self.won} won; 95 %: {low} to {high}"
@@ -73,14 +74,16 @@ def mcnemar(lost: int, won: int) -> float:
     if not throws:
         return 1.0
     tail = (
-        math.exp(math.lgamma(throws + 1) - math.lgamma(k + 1) - math.lgamma(throws - k + 1) - throws * math.log(2))
+        math.exp(
+            math.lgamma(throws + 1) - math.lgamma(k + 1) - math.lgamma(throws - k + 1) - throws * math.log(2)
+        )
         for k in range(min(lost, won) + 1)
     )
     return min(1.0, 2 * math.fsum(tail))
 
 
 def paired_interval(lost: int, won: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of (won - lost) / count; A. Agresti and Y. Min, Statistics in Medicine 24 (2005) 729."""
+    """The 95 % interval of (won - lost) / count; Agresti and Min, Statistics in Medicine 24 (2005) 729."""
     total, gain, changed = count + 2, won - lost, won + lost + 1  # half a picture more in each of four cells
     spread = _Z * math.sqrt(changed - gain**2 / total) / total
     return gain / total - spread, gain / total + spread

@@ -15,7 +15,7 @@ from edgecls.errors import BadFile, UsageError
 from edgecls.exporters import preprocessing
 from edgecls.exporters.recipe import RECIPES
 from edgecls.graph import Graph, Tensor, read
-from edgecls.spec import Preprocess
+from edgecls.spec import PREPROCESS, Preprocess
 
 #: Whose tolerance a file without manifest has, where there is no recipe of its precision.
 _LIKE = {"fp64": "fp32", "bf16": "fp16"}
@@ -67,7 +67,9 @@ def classifiers(
     if not found:
         raise UsageError("no file; name .tflite or .onnx files")
     if said and all(one.manifest and one.manifest.preprocess for one in found):
-        raise UsageError(f"--preprocess is for files whose manifest does not say it; {found[0].path.name} has its own")
+        raise UsageError(
+            f"--preprocess is for files whose manifest does not say it; {found[0].path.name} has its own"
+        )
     return found
 
 
@@ -111,6 +113,12 @@ def classifier(path: Path, said: Preprocess | None) -> Classifier:
         tolerance=manifest.agreement.tolerance if manifest else recipe.tolerance,
         manifest=manifest,
     )
+
+
+def unsaid(name: str) -> UsageError:
+    """For a file `name` of which nobody said how pictures become its input."""
+    known = ", ".join(PREPROCESS)
+    return UsageError(f"how do pictures become the input of {name}? say --preprocess {known} or like:NAME")
 
 
 def _ends(name: str, graph: Graph) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,7 @@ from edgecls.dataset import Dataset
 from edgecls.errors import UsageError, WorkFailed
 from edgecls.evaluation import BEST, ClassShare, Difference, Predictions, Share
 from edgecls.exporters import preprocessing
-from edgecls.spec import PREPROCESS
-from edgecls.verbs.classifier import Classifier, classifiers
+from edgecls.verbs.classifier import Classifier, classifiers, unsaid
 
 #: A process of its own is worth its start for as many pictures.
 _LEAST = 16
@@ -74,10 +73,7 @@ def evaluate(
     subjects = classifiers(files, preprocess=preprocess)
     for subject in subjects:
         if subject.preprocess is None:
-            names = ", ".join(PREPROCESS)
-            raise UsageError(
-                f"how do pictures become the input of {subject.path.name}? say --preprocess {names} or like:NAME"
-            )
+            raise unsaid(subject.path.name)
     pictures, names = _read(data, labels)
     for why in pictures.skipped:
         on_note(f"{why}, and is left out")
@@ -91,7 +87,9 @@ def evaluate(
     if not readable.any():
         raise WorkFailed(f"none of the {len(chosen)} pictures of {str(data)!r} can be read")
     found, rights = [], []
-    for subject, predicted, (targets, outputs, assumed) in zip(subjects, best[:, readable], known, strict=True):
+    for subject, predicted, (targets, outputs, assumed) in zip(
+        subjects, best[:, readable], known, strict=True
+    ):
         wanted = targets[chosen][readable]
         right = predicted == wanted[:, None]
         rights.append(right[:, 0])
@@ -104,7 +102,9 @@ def evaluate(
                 top1=Share.of(int(right[:, 0].sum()), len(right)),
                 top5=None if few else Share.of(int(right.any(axis=1).sum()), len(right)),
                 classes=tuple(evaluation.by_class(wanted, predicted[:, 0], outputs)),
-                difference=evaluation.difference(subjects[0].path.name, rights[0], rights[-1]) if found else None,
+                difference=evaluation.difference(subjects[0].path.name, rights[0], rights[-1])
+                if found
+                else None,
                 assumed=assumed,
             )
         )
@@ -117,9 +117,8 @@ def _read(data, labels) -> tuple[Dataset, tuple[str, ...] | None]:
     if pictures.labels is not None:
         return pictures, None if labels is None else label_files.read(labels)
     if labels is None:
-        raise UsageError(
-            f"nobody says what is on the pictures of {str(data)!r}; give class folders, a list with classes, or --labels"
-        )
+        known = "class folders, a list with classes, or --labels"
+        raise UsageError(f"nobody says what is on the pictures of {str(data)!r}; give {known}")
     return dataset.read(data, labels=labels), None
 
 
@@ -135,7 +134,9 @@ def _targets(pictures: Dataset, subject: Classifier, names) -> tuple[np.ndarray,
         if pictures.classes:
             shown[target] = pictures.classes[label]
     if pictures.classes == dataset.imagenet_wnids():
-        names = names or ["background"] * (subject.outputs - len(pictures.classes)) + [*label_files.imagenet()]
+        names = names or ["background"] * (subject.outputs - len(pictures.classes)) + [
+            *label_files.imagenet()
+        ]
     return targets, list(names or shown), assumed
 
 
@@ -163,7 +164,7 @@ class _Work:
         ]
         self.done = len(self.paths) - len(missing)
         if self.done:
-            self.on_note(f"{self.done} of {len(self.paths)} pictures are done already, and kept in {self.kept[0].path.parent}")
+            self.on_note(f"{self._so_far} are done already, and kept in {self.kept[0].path.parent}")
         self.on_picture(self.done, len(self.paths))
         jobs = min(jobs, -(-len(missing) // _LEAST))
         if missing:
@@ -177,9 +178,13 @@ class _Work:
                 except BaseException as error:
                     self.stop.set()
                     if isinstance(error, KeyboardInterrupt):
-                        self.on_note(f"{self.done} of {len(self.paths)} pictures are done; the same call goes on from there")
+                        self.on_note(f"{self._so_far} are done; the same call goes on from there")
                     raise
         return self.best
+
+    @property
+    def _so_far(self) -> str:
+        return f"{self.done} of {len(self.paths)} pictures"
 
     def _line(self, missing) -> None:
         """One child process and its share of the work."""
@@ -188,7 +193,7 @@ class _Work:
 
     def _on_event(self, event):
         with self.lock:
-            for number, reason in event["unreadable"]:
+            for _, reason in event["unreadable"]:
                 self.on_note(f"{reason}; it is left out")
             new = {}
             for number, place, found in event["found"]:
@@ -205,7 +210,9 @@ class _Work:
                 kept.add(found)
             except OSError as error:
                 self.keeps = False
-                self.on_note(f"cannot write to {kept.path}: {error.strerror}; interrupted, the work begins anew")
+                self.on_note(
+                    f"cannot write to {kept.path}: {error.strerror}; interrupted, the work begins anew"
+                )
 
     def _set(self, place, number, found):
         if found is not None:

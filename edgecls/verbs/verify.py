@@ -18,8 +18,8 @@ from edgecls.exporters import calibration as calibrations
 from edgecls.exporters import preprocessing
 from edgecls.exporters.calibration import Plan
 from edgecls.reference import Reference
-from edgecls.spec import PREPROCESS, Preprocess
-from edgecls.verbs.classifier import Classifier, classifier, classifiers
+from edgecls.spec import Preprocess
+from edgecls.verbs.classifier import Classifier, classifier, classifiers, unsaid
 
 #: Pictures that are taken of a folder or an array.
 PICTURES = 256
@@ -99,7 +99,8 @@ def _verification(subject, right, agreement):
 
 @dataclass(frozen=True, kw_only=True)
 class Right:
-    """What a file is compared with: the reference `known`, or what `model` gives on its pictures or `plan`'s."""
+    """What a file is compared with: the reference `known`, or what `model` gives on the pictures of
+    that or of `plan`."""
 
     known: Path | None = None
     model: Classifier | None = None
@@ -122,7 +123,9 @@ class Right:
     def file(self, subject: Classifier) -> dict[str, Any]:
         """The job of `subject`, with the tolerance of the coarser of both."""
         bounds = [dataclasses.asdict(one.tolerance) for one in (subject, self.model) if one]
-        widest = {name: (max if name == "ok_kl" else min)(bound[name] for bound in bounds) for name in bounds[0]}
+        widest = {
+            name: (max if name == "ok_kl" else min)(bound[name] for bound in bounds) for name in bounds[0]
+        }
         return subject.job | {"tolerance": widest}
 
 
@@ -136,7 +139,8 @@ def comparison(subject: Classifier, other: Classifier | None, pictures, said: Pr
     model = other or classifier(float_beside(subject), said)
     for what in ("size", "channels", "outputs"):
         if getattr(subject, what) != getattr(model, what):
-            raise UsageError(f"{name} has {what} {getattr(subject, what)}, {model.path.name} {getattr(model, what)}")
+            ours, theirs = getattr(subject, what), getattr(model, what)
+            raise UsageError(f"{name} has {what} {ours}, {model.path.name} {theirs}")
     beside = [one.path.with_name(one.manifest.reference) for one in (subject, model) if one.manifest]
     if pictures is None and (known := next((path for path in beside if path.is_file()), None)):
         return Right(model=model, known=known)  # for its pictures
@@ -172,7 +176,8 @@ def float_beside(subject: Classifier) -> Path:
             same = manifest.precision == "fp32" and reference.identity(manifest.options) == wanted
             if same and path.is_file() and not path.samefile(subject.path):
                 return path
-    raise UsageError(f"no float file of the weights of {subject.path.name} beside it; name one, --against FILE")
+    name = subject.path.name
+    raise UsageError(f"no float file of the weights of {name} beside it; name one, --against FILE")
 
 
 def compare(
@@ -198,11 +203,12 @@ def compare(
     if model:
         logits, soft = verification.answers(model, right.pictures, on_picture)
         right = dataclasses.replace(right, logits=logits)
-    found = verification.check(files, right, probabilities=soft, on_picture=on_picture)
-    return [one["agreement"] for one in found]
+    return [dataclasses.asdict(verification.compare(file, right, soft, on_picture)) for file in files]
 
 
-def load(known: str | None, plan: dict[str, Any] | None, size: int | None, channels: int | None, emit) -> Reference:
+def load(
+    known: str | None, plan: dict[str, Any] | None, size: int | None, channels: int | None, emit
+) -> Reference:
     """What `compare` compares on; there are no logits for a `plan`."""
     if not plan:
         return reference.read(Path(known))
@@ -210,7 +216,8 @@ def load(known: str | None, plan: dict[str, Any] | None, size: int | None, chann
     pictures, skipped = calibrations.load(plan, plan.chosen, size, channels)
     for name in skipped:
         emit({"note": f"{name} cannot be read and is left out"})
-    return Reference(pictures=pictures, logits=None, words=f"{len(pictures)} pictures of {plan.source}", model={})
+    words = f"{len(pictures)} pictures of {plan.source}"
+    return Reference(pictures=pictures, logits=None, words=words, model={})
 
 
 def _check_preprocess(right, files):
@@ -218,8 +225,7 @@ def _check_preprocess(right, files):
     known = [file["preprocess"] for file in files]
     if right.pictures.dtype != np.uint8:
         if any(one != known[0] for one in known):
-            raise UsageError(f"{right.words} are floats, which files of other preprocessing cannot share; give pixels")
+            which = "files of other preprocessing cannot share"
+            raise UsageError(f"{right.words} are floats, which {which}; give pixels")
     elif None in known:
-        name = Path(files[known.index(None)]["path"]).name
-        names = ", ".join(PREPROCESS)
-        raise UsageError(f"how do pictures become the input of {name}? say --preprocess {names} or like:NAME")
+        raise unsaid(Path(files[known.index(None)]["path"]).name)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from edgecls import images, runtimes
-from edgecls.artifact import TensorInfo, Tolerance
-from edgecls.errors import EdgeclsError, WorkFailed
+from edgecls.artifact import Agreement, TensorInfo, Tolerance
+from edgecls.errors import EdgeclsError, UncountableOp, WorkFailed
 from edgecls.graph import Graph, cost, read
 from edgecls.reference import Reference
 from edgecls.spec import Preprocess
@@ -22,29 +22,22 @@ from edgecls.verification.saturation import exits, saturation
 _SOFTMAX = {"SOFTMAX", "Softmax"}
 
 
-def check(
-    files: list[dict[str, Any]],
-    right: Reference,
-    *,
-    probabilities: bool | None = None,
-    on_picture: Callable[[str, int, int], None] = lambda file, done, total: None,
-) -> list[dict[str, Any]]:
-    """Run each file on held-out pictures and compare it with its float model.
+#: Told which file is how far: (its name, pictures done, pictures in all).
+OnPicture: TypeAlias = Callable[[str, int, int], None]
+
+
+def check(files: list[dict[str, Any]], right: Reference) -> list[dict[str, Any]]:
+    """Run files of our own making on held-out pictures and compare them with their float model.
 
     files: {"path", "tolerance", "ends", "preprocess"} each, as JSON; ends: how the graph's are
     quantized where its file cannot say. right: the pictures and what they should give.
-    probabilities: whether those are a softmax; as the file's own by default, else logits become
-    probabilities on the side that needs it. on_picture: told which file is how far.
     Returns for each file the fields that a manifest wants to know of it. Raises WorkFailed.
     """
-    counted = [_cost(Path(file["path"])) for file in files]
-    return [
-        _compare(file, *costs, right, probabilities, on_picture)
-        for file, costs in zip(files, counted, strict=True)
-    ]
+    counted = [_counted(Path(file["path"])) for file in files]
+    return [_checked(file, *known, right) for file, known in zip(files, counted, strict=True)]
 
 
-def _cost(path: Path) -> tuple[Graph, cost.Cost]:
+def _counted(path: Path) -> tuple[Graph, cost.Cost]:
     try:
         graph = read(path)
         custom = sorted({op.kind for op in graph.ops if op.custom})
@@ -55,9 +48,58 @@ def _cost(path: Path) -> tuple[Graph, cost.Cost]:
         raise WorkFailed(str(error).replace(str(path), path.name)) from error
 
 
-def answers(
-    file: dict[str, Any], pictures: np.ndarray, on_picture: Callable[[str, int, int], None]
-) -> tuple[np.ndarray, bool]:
+def _checked(file, graph, counted, right):
+    session, inputs, ends = _open(file, right.pictures)
+    (source,), (sink,) = session.inputs, session.outputs
+    found = logits(session, inputs, ends=ends)
+    compared = _agreement(file, graph, counted.macs, right, inputs, ends, found, gives_probabilities(graph))
+    return {
+        "agreement": dataclasses.asdict(compared),
+        "input": dataclasses.asdict(ends.get(source.name, source)),
+        "output": dataclasses.asdict(ends.get(sink.name, sink)),
+        "params": counted.params,
+        "macs": counted.macs,
+        "float_ops": list(counted.float_ops),
+    }
+
+
+def compare(
+    file: dict[str, Any], right: Reference, probabilities: bool | None, on_picture: OnPicture
+) -> Agreement:
+    """How close a file, of whoever's making, is to what is right; `file` and `right` as for `check`.
+
+    probabilities: whether the logits of `right` are a softmax; as the file's own where it is None,
+    else logits become probabilities on the side that needs it.
+    """
+    graph = read(Path(file["path"]))
+    session, inputs, ends = _open(file, right.pictures)
+    found = logits(session, _told(graph.path.name, inputs, on_picture), ends=ends)
+    soft = gives_probabilities(graph)
+    if probabilities is not None and probabilities != soft:
+        if soft:
+            right = dataclasses.replace(right, logits=softmax(right.logits))
+        else:
+            found = softmax(found)
+        soft = True
+    try:
+        macs = cost.cost(graph).macs
+    except UncountableOp:  # what it costs does not decide what it computes
+        macs = None
+    return _agreement(file, graph, macs, right, inputs, ends, found, soft)
+
+
+def _agreement(file, graph, macs, right, inputs, ends, found, soft):
+    return agreement(
+        right.logits,
+        found,
+        pictures=right.words,
+        tolerance=Tolerance(**file["tolerance"]),
+        saturation=saturation(graph, inputs, right.logits, ends, macs),
+        probabilities=soft,
+    )
+
+
+def answers(file: dict[str, Any], pictures: np.ndarray, on_picture: OnPicture) -> tuple[np.ndarray, bool]:
     """(what a file says to pictures, as `check` takes both, whether it is a softmax)."""
     session, inputs, ends = _open(file, pictures)
     path = Path(file["path"])
@@ -77,33 +119,6 @@ def _told(name, inputs, on_picture):
     for done, picture in enumerate(inputs, 1):
         yield picture
         on_picture(name, done, len(inputs))
-
-
-def _compare(file, graph, counted, right, probabilities, on_picture):
-    session, inputs, ends = _open(file, right.pictures)
-    (source,), (sink,) = session.inputs, session.outputs
-    found = logits(session, _told(graph.path.name, inputs, on_picture), ends=ends)
-    wanted = right.logits
-    soft = gives_probabilities(graph)
-    if probabilities is not None and probabilities != soft:
-        wanted, found = (wanted, softmax(found)) if probabilities else (softmax(wanted), found)
-        soft = True
-    compared = agreement(
-        wanted,
-        found,
-        pictures=right.words,
-        tolerance=Tolerance(**file["tolerance"]),
-        saturation=saturation(graph, inputs, wanted, ends, counted.macs),
-        probabilities=soft,
-    )
-    return {
-        "agreement": dataclasses.asdict(compared),
-        "input": dataclasses.asdict(ends.get(source.name, source)),
-        "output": dataclasses.asdict(ends.get(sink.name, sink)),
-        "params": counted.params,
-        "macs": counted.macs,
-        "float_ops": list(counted.float_ops),
-    }
 
 
 def gives_probabilities(graph: Graph) -> bool:

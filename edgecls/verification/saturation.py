@@ -1,4 +1,4 @@
-"""Which tensors of an integer graph are cut off by their range: the mark of a calibration that was too tame."""
+"""Which tensors of an integer graph are cut off by their range: the mark of a calibration too tame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BUDGET, _MOST = 2e9, 8
 
 
 def saturation(
-    graph: Graph, inputs: np.ndarray, logits: np.ndarray, ends: Mapping[str, TensorInfo], macs: int
+    graph: Graph, inputs: np.ndarray, logits: np.ndarray, ends: Mapping[str, TensorInfo], macs: int | None
 ) -> dict[str, float]:
     """By tensor, the share of values that its range cuts off, of the worst few.
 
@@ -33,7 +33,7 @@ def saturation(
     logits: the float model's, (count, classes). ends: how the graph's ends are quantized where its
     file cannot say. Of both ends it is known what they should be; of a tensor in between the values
     at the limits of its type are counted, unless an activation ends there by nature, on as many
-    pictures as `macs` leave time for.
+    pictures as `macs` leave time for, one where they are not known.
     """
     ranges = integers(graph) | {name: end for name, end in ends.items() if end.dtype in _INTEGERS}
     start, end = _entries(graph), exits(graph)
@@ -45,7 +45,7 @@ def saturation(
     inner = {name: info for name, info in ranges.items() if name not in {*start, *end}}
     if inner:
         source = ranges.get(graph.inputs[0].name)
-        taken = inputs[: int(np.clip(_BUDGET // max(macs, 1), 1, _MOST))]
+        taken = inputs[: int(np.clip(_BUDGET / macs, 1, _MOST)) if macs else 1]
         run, shares = inside.open(graph, inner), []
         for picture in taken:
             stored = run({graph.inputs[0].name: quantized(picture, source) if source else picture})
@@ -67,7 +67,8 @@ def integers(graph: Graph) -> dict[str, TensorInfo]:
         quantized = [
             (op.outputs[0], *(np.atleast_1d(graph.values(constant)) for constant in op.inputs[1:3]))
             for op in graph.ops
-            if op.kind == "QuantizeLinear" and len(op.inputs) == 3 and all(one.constant for one in op.inputs[1:])
+            if op.kind == "QuantizeLinear"
+            if len(op.inputs) == 3 and all(one.constant for one in op.inputs[1:])
         ]
     return {
         tensor.name: TensorInfo(
