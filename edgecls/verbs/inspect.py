@@ -22,7 +22,7 @@ from edgecls.inspection import LayerError
 from edgecls.spec import Preprocess
 from edgecls.verbs import verify
 from edgecls.verbs.classifier import classifier, classifiers
-from edgecls.verification import oriented
+from edgecls.verification.running import oriented
 
 #: Pictures that layers are run on, unless told otherwise: each takes the time of some fifty inferences.
 PICTURES = 8
