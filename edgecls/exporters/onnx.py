@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from edgecls.errors import WorkFailed
-from edgecls.exporters import equalisation, ranges
+from edgecls.exporters import equalisation, lowerings, ranges
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
-from edgecls.exporters.lowerings import INNER, LOWERINGS, align, factors, groups, pools, scales
-from edgecls.graph import read
 from edgecls.graph.rules import CLAMPS
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
@@ -68,6 +66,17 @@ def join(skeleton: Path, kernels: Path, target: Path) -> None:
     raw.unlink()
 
 
+def lower(source: str, target: str, names: Iterable[str]) -> list[str]:
+    """Write the float file `source` to `target`, lowered by those of `names` that it returns; if any."""
+    import onnx
+
+    model = onnx.load(source)
+    applied = [name for name in names if lowerings.rewrite(name).onnx(model)]
+    if applied:
+        onnx.save(model, target)
+    return applied
+
+
 def quantize(
     source: str,
     target: str,
@@ -79,7 +88,6 @@ def quantize(
     method: str = METHOD,
     per_tensor: bool = False,
     layers: Mapping[str, str] | None = None,
-    lowered_by: Collection[str] = tuple(LOWERINGS),
 ) -> dict:
     """Child process: write `target` from the float file `source`; arguments and result as in the TFLite one.
 
@@ -94,39 +102,21 @@ def quantize(
         model = OnnxModel(convert_float_to_float16(onnx.load(source), keep_io_types=True))
         model.topological_sort()  # the casts at the ends were added after all else
         onnx.save(model.model, target)
-        return {"ends": {}, "lowerings": [], "notes": []}
+        return {"ends": {}, "notes": []}
     if precision == "int8-dynamic":
         _dynamic(source, target)
-        return {"ends": {}, "lowerings": [], "notes": []}
+        return {"ends": {}, "notes": []}
     notes, pictures = [], np.load(calibration, mmap_mode="r")
-    source, applied = _lowered(source, target, lowered_by)
     if per_tensor:
         source, words = _equalised(source, target, pictures)
         notes.append(words)
-    options = {"method": method, "per_tensor": per_tensor, "layers": layers or {}, "joined": "scales" in applied}
-    _static_int8(source, target, pictures, input_range, emit, **options)
-    model, ends = onnx.load(target), {}
-    if "factors" in lowered_by and factors.fold(model):
-        applied.append("factors")
-    if io == "uint8":
-        ends = _set_uint8_io(model)
+    _static_int8(source, target, pictures, input_range, method, per_tensor, layers or {}, emit)
+    if io != "uint8":
+        return {"ends": {}, "notes": notes}
+    model = onnx.load(target)
+    ends = _set_uint8_io(model)
     onnx.save(model, target)
-    return {"ends": ends, "lowerings": applied, "notes": notes}
-
-
-_LOWERINGS = {"groups": groups.onnx, "pools": pools.onnx, "align": align.onnx}
-
-
-def _lowered(source, target, names) -> tuple[str, list[str]]:
-    """A float file of the same function beside `target`, and the lowerings that had something to do."""
-    import onnx
-
-    model = onnx.load(source)
-    applied = [name for name, rewrite in _LOWERINGS.items() if name in names and rewrite(model)]
-    if applied:
-        source = str(Path(target).with_suffix(".lowered.onnx"))
-        onnx.save(model, source)
-    return source, applied + ["scales"] * ("scales" in names and scales.joins(read(source)))
+    return {"ends": ends, "notes": notes}
 
 
 def _dynamic(source, target):
@@ -187,7 +177,7 @@ def _equalised(source, target, pictures) -> tuple[str, str]:
     return equal, words
 
 
-def _static_int8(source, target, pictures, input_range, emit, *, method, per_tensor, layers, joined):
+def _static_int8(source, target, pictures, input_range, method, per_tensor, layers, emit):
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
@@ -195,8 +185,6 @@ def _static_int8(source, target, pictures, input_range, emit, *, method, per_ten
     found = ranges.find(source, pictures, method, 2**8, emit)
     if input_range is not None:
         found[INPUT] = input_range
-    if joined:
-        found = scales.join(read(source), found)
     cache = Path(target).with_suffix(".ranges")
     ends = {name: tuple(np.array(end, np.float32) for end in ends) for name, ends in found.items()}
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), cache)
@@ -211,14 +199,8 @@ def _static_int8(source, target, pictures, input_range, emit, *, method, per_ten
         # both signed are two to three times slower there.
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        extra_options={
-            # Quantize the picture itself, before the Transpose that it meets first.
-            "ForceQuantizeNoInputCheck": True,
-            "TensorQuantOverrides": {
-                name: [{"scale": np.array(end / 255, np.float32), "zero_point": np.array(0, np.uint8)}]
-                for name, end in pools.exact_ends(read(source), 255).items()
-            },
-        },
+        # Quantize the picture itself, before the Transpose that it meets first.
+        extra_options={"ForceQuantizeNoInputCheck": True},
     )
     cache.unlink()
 
@@ -230,7 +212,7 @@ def _in_float(graph, layers) -> list[str]:
     for node in reversed(graph.node):  # a layer and its activation are one, and named by its end
         if node.op_type in CLAMPS and node.output[0] in tensors:
             tensors.add(node.input[0])
-    return [node.name for node in graph.node if node.output[0].partition(INNER)[0] in tensors]
+    return [node.name for node in graph.node if tensors & set(node.output)]
 
 
 def _set_uint8_io(model):

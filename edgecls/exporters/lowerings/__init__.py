@@ -6,8 +6,10 @@ stands in docs/lowerings.md.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import ModuleType
 
 from edgecls.errors import UnknownName
 from edgecls.exporters.recipe import FORMATS, Recipe
@@ -15,15 +17,15 @@ from edgecls.exporters.recipe import FORMATS, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Lowering:
-    """One rewrite, which a module of this package makes and gives the figures of.
+    """One rewrite, by the module of its name.
 
-    int8: it is made on the way from a float file to an int8 one, and the float file stays as it is;
-    otherwise on the Keras model, for all files.
+    int8: it is made on the float file that an int8 one is quantized from, which stays as it is;
+    others are made on the Keras model, before any file. summary: what it does.
     """
 
     name: str
     summary: str
-    int8: bool = True
+    int8: bool
     formats: tuple[str, ...] = FORMATS
 
     def concerns(self, recipe: Recipe) -> bool:
@@ -34,17 +36,9 @@ LOWERINGS = {
     lowering.name: lowering
     for lowering in (
         Lowering(name="shuffle", int8=False, summary="channel shuffles folded into the weights around them"),
-        Lowering(name="groups", summary="narrow groups of convolutions merged into wider ones"),
-        Lowering(name="hard-swish", formats=("tflite",), summary="hard-swish as a sum and two products"),
-        Lowering(name="pools", summary="average pools as depthwise convolutions"),
-        Lowering(name="align", formats=("onnx",), summary="channels padded to what integer kernels are made for"),
-        Lowering(name="scales", summary="one scale for all that is concatenated"),
-        Lowering(name="factors", formats=("onnx",), summary="products with a constant taken into scales"),
+        Lowering(name="groups", int8=True, summary="narrow groups of convolutions merged into wider ones"),
     )
 }
-
-#: Stands, in the names of tensors that a lowering computes on the way to one that was there, behind its name.
-INNER = "/lowered"
 
 
 def check(names: Iterable[str]) -> None:
@@ -52,3 +46,9 @@ def check(names: Iterable[str]) -> None:
     for name in names:
         if name not in LOWERINGS:
             raise UnknownName("lowering", name, LOWERINGS)
+
+
+def rewrite(name: str) -> ModuleType:
+    """The module of an int8 lowering: its functions `tflite` and `onnx` change a float graph in place,
+    and say whether there was something to change."""
+    return importlib.import_module(f"{__name__}.{name}")
