@@ -29,11 +29,16 @@ def assemble(spec: ModelSpec, *, classes: int | None = None, input_size: int | N
 
 
 def check_sizes(spec: ModelSpec, *, classes: int, input_size: int) -> None:
-    """Raise UsageError where the architecture cannot have that many classes or so small an input."""
+    """Raise UsageError where the architecture cannot have that many classes or that input size."""
     if classes < 1:
         raise UsageError(f"--classes must be at least 1, got {classes}")
-    if input_size < spec.min_input_size:
-        raise UsageError(f"--input-size of {spec.key} must be at least {spec.min_input_size}, got {input_size}")
+    for wrong, rule in (
+        (input_size < spec.min_input_size, f"at least {spec.min_input_size}"),
+        (input_size % spec.size_step, f"a multiple of {spec.size_step}"),
+    ):
+        if wrong:
+            why = f" ({spec.size_reason})" if spec.size_reason else ""
+            raise UsageError(f"--input-size of {spec.key} must be {rule}{why}, got {input_size}")
 
 
 def build(

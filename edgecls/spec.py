@@ -132,6 +132,7 @@ class ModelSpec:
     build: `build(image, classes=..., **options) -> logits` on Keras tensors.
     source_name: maps one of our layer names to the source's name of the module or layer, or with a
         slash in it of the tensor.
+    size_step: the input size is a multiple of it; size_reason: why of that, and why no smaller one works.
     unused_tensors: regular expressions of tensors the source has and the architecture has not.
     older_names: regular expressions of what stands in tensors' names in files older than the source's
         present names, and what stands there now.
@@ -150,6 +151,8 @@ class ModelSpec:
     input_size: int
     min_input_size: int
     preprocess: Preprocess
+    size_step: int = 1
+    size_reason: str = ""
     classes: int = 1000
     options: Mapping[str, Any] = field(default_factory=dict)
     unused_tensors: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import json
+import re
 import weakref
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import keras
 import pytest
 
 from edgecls import builder, layers, registry
+from edgecls.errors import UsageError
 
 #: Counted in each source's own implementation; written by scripts/reference_counts.
 REFERENCE = json.loads((Path(__file__).parent / "reference_counts.json").read_text())
@@ -45,6 +47,28 @@ def test_row_costs_what_it_declares_and_what_its_source_costs(row):
 def test_row_builds_at_its_smallest_input_with_other_classes(row):
     model = shapes_only(row, input_size=row.min_input_size, classes=7)
     assert model.output_shape == (None, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("resnet50", 31, "--input-size of resnet50.keras must be at least 32, got 31"),
+        ("alexnet", 62, "--input-size of alexnet.torchvision must be at least 63 (the last max pool needs 3x3"),
+        ("vit_tiny_patch16", 225, "--input-size of vit_tiny_patch16.timm must be a multiple of 16 (it is cut"),
+        ("coatnet_0", 200, "--input-size of coatnet_0.timm must be a multiple of 32 (it is halved five times,"),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused_with_the_reason(name, size, reason):
+    row = registry.get(name)
+    with pytest.raises(UsageError, match=f"^{re.escape(reason)}"):
+        builder.check_sizes(row, classes=7, input_size=size)
+
+
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 62), ("alexnet_2012", 66), ("coatnet_0", 33)])
+def test_a_size_that_is_refused_for_its_shape_does_not_build(name, size):
+    row = dataclasses.replace(registry.get(name), min_input_size=1, size_step=1)
+    with pytest.raises(ValueError, match="(?i)negative|incompatible shapes"):
+        shapes_only(row, input_size=size)
 
 
 def test_every_reference_count_belongs_to_a_row():

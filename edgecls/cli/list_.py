@@ -113,6 +113,7 @@ def _record(row: ModelSpec) -> dict[str, Any]:
         "macs": row.macs,
         "input": row.input_size,
         "min_input": row.min_input_size,
+        "input_step": row.size_step,
         "classes": row.classes,
         "aliases": row.aliases,
         "preprocess": row.preprocess.to_json(),

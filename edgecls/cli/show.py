@@ -28,6 +28,7 @@ def show(
     job = {"name": spec.key, "classes": classes, "input_size": input_size}
     layers = process.run("edgecls.builder:layer_table", job).result
     params, macs = (sum(layer[field] for layer in layers) for field in ("params", "macs"))
+    step = f", a multiple of {spec.size_step}" if spec.size_step > 1 else ""
     size, channels = input_size or spec.input_size, spec.preprocess.channels
     styled = sys.stdout.isatty()
     facts = {
@@ -36,7 +37,7 @@ def show(
         "family": f"{spec.family.title} ({spec.family.year}), {spec.tier}",
         "idea": spec.family.idea,
         "paper": spec.family.paper,
-        "input": f"{size}x{size}x{channels}, at least {spec.min_input_size}",
+        "input": f"{size}x{size}x{channels}, at least {spec.min_input_size}{step}",
         "classes": str(classes or spec.classes),
         "params": f"{params:,}",
         "MACs": f"{macs:,} (1 MAC = 2 FLOPs)",

@@ -11,8 +11,6 @@ import importlib
 from dataclasses import dataclass
 from typing import Literal
 
-from edgecls.errors import UsageError
-
 
 class _Keras:
     """`keras`, imported at first use, so that the table of rows can be read without it."""
@@ -186,12 +184,6 @@ def channel_shuffle(x, groups, *, name):
     x = keras.layers.Reshape((height * width, groups, channels // groups), name=f"{name}_split")(x)
     x = keras.layers.Permute((1, 3, 2), name=f"{name}_permute")(x)
     return keras.layers.Reshape((height, width, channels), name=f"{name}_merge")(x)
-
-
-def require_multiple(image, step, reason):
-    """Raise UsageError for a picture whose side is no multiple of `step`."""
-    if image.shape[1] % step:
-        raise UsageError(f"--input-size must be a multiple of {step} ({reason}), got {image.shape[1]}")
 
 
 def make_divisible(channels, divisor=8):

@@ -49,6 +49,7 @@ row = partial(variant, family=FAMILY)
     macs=714_188_480,
     preprocess=PREPROCESS["torch"],
     min_input_size=63,
+    size_reason="the last max pool needs 3x3 pixels",
 )
 def alexnet(image, *, classes):
     """The one-card version of Krizhevsky's later note (arXiv:1404.5997, footnote 1): no groups, no LRN."""
@@ -72,6 +73,7 @@ def alexnet(image, *, classes):
     macs=724_406_816,
     preprocess=dataclasses.replace(PREPROCESS["caffe"], crop=227),
     min_input_size=67,
+    size_reason="the last max pool needs 3x3 pixels",
 )
 def alexnet_2012(image, *, classes):
     """Figure 2: convolutions 2, 4 and 5 see their own card's channels only, so they have two groups.

@@ -6,7 +6,7 @@ import dataclasses
 from functools import partial
 
 from edgecls.models._attention import attend, layer_norm
-from edgecls.models._blocks import TORCH, activate, average_pool, keras, require_multiple, squeeze_excite
+from edgecls.models._blocks import TORCH, activate, average_pool, keras, squeeze_excite
 from edgecls.models._naming import renamed
 from edgecls.registry import variant
 from edgecls.spec import PREPROCESS, Family, Tier
@@ -81,6 +81,8 @@ row = partial(
     family=FAMILY,
     preprocess=dataclasses.replace(PREPROCESS["tf"], resize=235, interpolation="bicubic"),
     min_input_size=32,
+    size_step=32,
+    size_reason="it is halved five times, and no pixel may be left over",
 )
 paper_row = partial(row, source_name=PAPER_NAMES)
 rw_row = partial(row, source_name=RW_NAMES)
@@ -168,7 +170,6 @@ def coatnet_rw(image, *, classes, depths, pooled):
 
 def stem(image, widths, *, activation):
     """S0: two 3x3, the first of stride 2."""
-    require_multiple(image, 32, "it is halved five times and attention needs every pixel")
     x = TORCH.conv_norm(image, widths[0], 3, stride=2, activation=activation, name="stem1")
     return TORCH.conv(x, widths[1], 3, name="stem2")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from edgecls.models._attention import attend, layer_norm
-from edgecls.models._blocks import TORCH, activate, keras, require_multiple
+from edgecls.models._blocks import TORCH, activate, keras
 from edgecls.models._naming import renamed
 from edgecls.registry import variant
 from edgecls.spec import PREPROCESS, Family, Tier
@@ -51,13 +51,14 @@ TIMM_NAMES = renamed({
     macs=1_253_683_200,
     preprocess=dataclasses.replace(PREPROCESS["tf"], resize=248, interpolation="bicubic"),
     min_input_size=16,
+    size_step=16,
+    size_reason="it is cut into patches of 16x16",
     options={"patch": 16, "width": 192, "depth": 12, "heads": 3},
 )
 def vit(image, *, classes, patch, width, depth, heads):
     """Section 3.1; the class token's end goes to the classifier."""
     from edgecls.keras_layers import ClassToken, PositionEmbedding
 
-    require_multiple(image, patch, "it is cut into patches of that side")
     x = TORCH.conv(image, width, patch, stride=patch, bias=True, padding="valid", name="patches")
     x = keras.layers.Reshape((-1, width), name="tokens")(x)
     x = ClassToken(name="class_token")(x)
