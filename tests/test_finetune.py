@@ -212,6 +212,21 @@ def test_a_class_that_is_left_without_pictures_ends_it(tmp_path):
     assert not out.exists() and not (tmp_path / "mine.keras.training").exists()
 
 
+def test_a_folder_of_the_users_own_is_not_taken_for_a_state(data, tmp_path):
+    (tmp_path / "mine.keras.training").mkdir()
+    (tmp_path / "mine.keras.training" / "diary.txt").write_text("dear")
+    for force in (False, True):
+        with pytest.raises(UsageError, match="mine.keras.training' is there and holds no training; move it away"):
+            edgecls.finetune("small", data=data, out=tmp_path / "mine.keras", force=force, **FEW)
+    assert (tmp_path / "mine.keras.training" / "diary.txt").read_text() == "dear"
+
+
+def test_why_weights_are_random_does_not_count(plan):
+    other = dataclasses.replace(plan, weights=dataclasses.replace(plan.weights, reason="the server sleeps"))
+    assert other.options == plan.options
+    assert dataclasses.replace(plan, seed=1).options != plan.options
+
+
 def test_a_disk_with_too_little_room_is_seen_before_work(data, tmp_path, monkeypatch):
     usage = verb.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(verb.shutil, "disk_usage", lambda path: usage._replace(free=100_000))

@@ -75,8 +75,10 @@ class Plan:
     @property
     def options(self) -> dict[str, Any]:
         """What a repeated call is compared by: the same, and it goes on where the other was."""
+        weights = dataclasses.replace(self.weights, reason=None)  # which may be in other words each time
         left_out = ("paths", "labels", "validation", "weights_file")  # of which there are digests
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+        everything = dataclasses.asdict(dataclasses.replace(self, weights=weights))
+        return {name: value for name, value in everything.items() if name not in left_out}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,6 +129,7 @@ def finetune(
         if not (state / record.EPOCHS).exists():
             on_note("no epoch was done, so there is no model yet; the same call goes on")
             raise
+        on_note("interrupted: the best so far is being kept; Ctrl-C once more leaves it")
         kept = run("conclude").training
         rightly = f"{100 * kept.accuracy:.1f}% of {kept.validation} validation pictures named rightly"
         on_note(f"the best so far is kept in {out}: {rightly}; the same call goes on")
@@ -191,7 +192,9 @@ def _begin(plan: Plan, state: Path, out: Path, params: int, force: bool, on_note
     options = json.loads(json.dumps(plan.options))
     try:
         before = json.loads((state / record.PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if state.exists() and any(state.iterdir()):
+            raise UsageError(f"{str(state)!r} is there and holds no training; move it away") from error
         before = None
     if before == options and not force:
         done = sum(1 for _ in open(state / record.EPOCHS)) if (state / record.EPOCHS).exists() else 0
