@@ -266,11 +266,12 @@ def publish(staged: Path, target: Path, manifest: Manifest) -> Artifact:
 
 
 @contextlib.contextmanager
-def writing(target: Path) -> Iterator[Any]:
-    """A text file that takes the place of `target` when the block ends well, and never half-way."""
+def writing(target: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
+    """A file, of text or bytes, that takes the place of `target` when the block ends well, and never half-way."""
+    how = {"encoding": "utf-8", "newline": "\n"} if mode == "w" else {}
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        with open(partial, mode, **how) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -15,13 +15,13 @@ SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthe
 #: The two halves. A room imports itself and those before it, never the other half: they meet at the artifact.
 WEIGHTS = ("mapped", "plain_pickle", "torch_file", "safetensors_file", "h5_file", "keras_names", "weights")
 MAKING = ("keras_layers", "models", "layers", "pretrained", *WEIGHTS, "randomise", "builder", "keras_file", "finetuning", "exporters")
-MEASURING = ("graph", "runtimes", "verification", "inspection", "evaluation", "profiling", "tuning", "reports", "devices")
+MEASURING = ("graph", "metadata", "runtimes", "verification", "inspection", "evaluation", "profiling", "tuning", "reports", "devices")
 
 MAY_IMPORT = {
     **{room: SHARED for room in SHARED},
     **{room: (*SHARED, *half[: half.index(room) + 1]) for half in (MAKING, MEASURING) for room in half},
     "registry": (*SHARED, "models"),  # which it discovers, lazily
-    "exporters": (*SHARED, *MAKING, "graph"),  # which reads what they quantize
+    "exporters": (*SHARED, *MAKING, "graph", "metadata"),  # which read what they quantize
     "verbs": (*SHARED, *MAKING, *MEASURING, "verbs"),  # the verbs join the halves
     "cli": (*SHARED, *MAKING, *MEASURING, "verbs", "cli"),
     "__init__": ("builder", "verbs"),  # the public verbs

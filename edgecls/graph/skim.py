@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from onnx import StringStringEntryProto, TensorProto
+
+from edgecls.graph.protobuf import delimited, fields
 
 # Field numbers of onnx.proto.
 MODEL_GRAPH = 7
@@ -24,7 +26,7 @@ def skim(data: mmap.mmap, name: str) -> bytes:
     """
 
     def graph(start: int, stop: int) -> bytes:
-        return _delimited(MODEL_GRAPH, _rewrite(data, start, stop, GRAPH_INITIALIZER, initializer))
+        return delimited(MODEL_GRAPH, _rewrite(data, start, stop, GRAPH_INITIALIZER, initializer))
 
     def initializer(start: int, stop: int) -> bytes:
         taken = []
@@ -40,7 +42,7 @@ def skim(data: mmap.mmap, name: str) -> bytes:
             entries = [StringStringEntryProto(key=key, value=value) for key, value in where.items()]
             outside = TensorProto(data_location=TensorProto.EXTERNAL, external_data=entries)
             tensor += outside.SerializeToString()
-        return _delimited(GRAPH_INITIALIZER, tensor)
+        return delimited(GRAPH_INITIALIZER, tensor)
 
     return _rewrite(data, 0, len(data), MODEL_GRAPH, graph)
 
@@ -51,52 +53,8 @@ def _rewrite(
     """The message in data[start:stop], each of its `field`s replaced by `replace(start, stop of its body)`,
     which is whole fields, or left as it is for None."""
     out, kept = bytearray(), start
-    for number, begin, body, end in _fields(data, start, stop):
+    for number, begin, body, end in fields(data, start, stop):
         if number == field and (new := replace(body, end)) is not None:
             out += data[kept:begin] + new
             kept = end
     return bytes(out + data[kept:stop])
-
-
-def _fields(data: mmap.mmap, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """(number, start, start of the body, stop) of each length-delimited field of a message."""
-    while at < stop:
-        begin = at
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            _, at = _varint(data, at)
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        elif wire == 2:
-            size, body = _varint(data, at)
-            at = body + size
-            if at <= stop:
-                yield number, begin, body, at
-        else:
-            raise ValueError(f"no protobuf field begins at byte {begin}")
-        if at > stop:
-            raise ValueError(f"the field at byte {begin} should end at byte {at} of {stop}")
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 64:
-        if at >= len(data):
-            raise ValueError(f"a number should go on at byte {at} of {len(data)}")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise ValueError(f"a number ends nowhere before byte {at}")
-
-
-def _delimited(number: int, body: bytes) -> bytes:
-    """`body` as field `number`, with its tag and length."""
-    out, length = bytearray([number << 3 | 2]), len(body)
-    while length > 0x7F:
-        out.append(length & 0x7F | 0x80)
-        length >>= 7
-    return bytes(out) + bytes([length]) + body
