@@ -16,6 +16,7 @@ _VERBS = {
     "export": "edgecls.verbs.export",
     "finetune": "edgecls.verbs.finetune",
     "profile": "edgecls.verbs.profile",
+    "push": "edgecls.verbs.push",
     "verify": "edgecls.verbs.verify",
     "inspect": "edgecls.verbs.inspect",
     "tune": "edgecls.verbs.tune",

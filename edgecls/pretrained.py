@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecls import fetch, registry
+from edgecls.artifact import WeightsInfo
 from edgecls.errors import UnknownName, UsageError
 from edgecls.spec import ModelSpec, WeightSource
 
@@ -46,6 +47,11 @@ def choose(spec: ModelSpec, weights: str | Path, *, classes: int) -> Choice | No
     if problem:
         raise UsageError(f"no {weights} weights: {problem}; {_advice(spec)}")
     return Choice(published=find(spec, tag) if colon else spec.weights[0], required=True)
+
+
+def again(info: WeightsInfo) -> str:
+    """What `--weights` has to be for the same weights once more."""
+    return f"{IMAGENET}:{info.tag}" if info.tag else info.source
 
 
 def _problem(spec: ModelSpec, classes: int) -> str | None:

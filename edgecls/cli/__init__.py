@@ -27,6 +27,8 @@ _COMMANDS = {
     "recipes": ("recipes", "Explain the recipes that files are made by."),
     "calibrate": ("calibrate", "Check pictures before they are calibrated with."),
     "profile": ("profile", "Measure time and memory of models."),
+    "devices": ("devices", "List the phones that adb knows."),
+    "push": ("push", "Put files on phones."),
     "verify": ("verify", "Compare files with the models they were made from."),
     "inspect": ("inspect", "Find the layers in which a quantized file loses accuracy."),
     "tune": ("tune", "Find the fastest file that loses no more than you allow."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 
 class Bar:
@@ -37,3 +38,39 @@ class Bar:
 
     def say(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False, emoji=False)
+
+
+class Transfers:
+    """A bar for each of several transfers, told of from any thread."""
+
+    def __enter__(self):
+        from rich import progress as bars
+        from rich.console import Console
+
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=30),
+            bars.DownloadColumn(),
+            bars.TransferSpeedColumn(),
+            bars.TimeRemainingColumn(),
+            console=Console(stderr=True, soft_wrap=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._tasks: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_):
+        self._bars.stop()
+
+    def show(self, name: str, done: int, total: int | None) -> None:
+        """Bytes of the transfer `name`; total: None where nobody knows it."""
+        with self._lock:
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=None)
+            self._bars.update(self._tasks[name], total=total, completed=done)
+
+    def note(self, text: str) -> None:
+        self._bars.console.print(f"note: {text}", markup=False, highlight=False, emoji=False)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from edgecls import fetch as downloads
 from edgecls import pretrained, registry
+from edgecls.cli.progress import Transfers
 from edgecls.errors import DownloadFailed, WorkFailed
 from edgecls.spec import ModelSpec, WeightSource
 from edgecls.text import table
@@ -71,12 +72,11 @@ def fetch(
     """
     wanted = [_find(name) for name in names]
     cells, failures = [], []
-    with _progress() as progress:
+    with Transfers() as transfers:
         for row, one in wanted:
             name = _name(row, one)
             try:
-                with progress(name) as on_bytes:
-                    found = pretrained.obtain(row, one, on_bytes=on_bytes, on_note=_note)
+                found = pretrained.obtain(row, one, on_bytes=partial(transfers.show, name), on_note=transfers.note)
             except DownloadFailed as error:
                 if len(wanted) == 1:
                     raise
@@ -172,28 +172,3 @@ def _print(headers, cells, *, numeric) -> None:
 
 def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable]:
-    """Shows a bar for each download, on a terminal."""
-    from rich import progress as bars
-    from rich.console import Console
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(bar_width=30),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    console = Console(stderr=True, soft_wrap=True)
-    with bars.Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as shown:
-
-        @contextmanager
-        def one(name: str) -> Iterator[Callable[[int, int | None], None]]:
-            task = shown.add_task(name, total=None)
-            yield lambda done, total: shown.update(task, completed=done, total=total)
-            shown.remove_task(task)
-
-        yield one

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: CPU features that decide how fast a network runs, by the kernel's names for them.
-_FEATURES = (
+FEATURES = (
     "sse4_1", "fma", "f16c", "avx", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
     "amx_tile", "amx_int8", "amx_bf16",
     "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
@@ -72,7 +72,7 @@ def _cpu() -> tuple[str, tuple[str, ...]]:
         facts.setdefault(key.strip().lower(), value.strip())
     name = facts.get("model name") or facts.get("hardware") or platform.processor() or platform.machine()
     present = set((facts.get("flags") or facts.get("features") or "").split())
-    return name, tuple(feature for feature in _FEATURES if feature in present)
+    return name, tuple(feature for feature in FEATURES if feature in present)
 
 
 def _read(path: str) -> str:

@@ -205,8 +205,7 @@ def _weights(found: Iterable[_Case | None]) -> str:
     Time and memory are the same with random ones, and nothing needs downloading.
     """
     for case in filter(None, found):
-        info = artifact.read_manifest(artifact.manifest_path(case.path)).weights
-        return f"{pretrained.IMAGENET}:{info.tag}" if info.tag else info.source
+        return pretrained.again(artifact.read_manifest(artifact.manifest_path(case.path)).weights)
     return pretrained.RANDOM
 
 

@@ -1,0 +1,113 @@
+"""Phones for tests: Debian's real adbd with Android's shell and tools, in namespaces of their own.
+
+Nothing of it can be reached from outside: the daemons listen in a network namespace, and adb's server, in
+there too, is talked to over a socket in a folder of the test's. `scripts/peer_adb` sets the programs up.
+"""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+PEER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecls-peers" / "adb"
+
+#: The first process of the namespaces: with it all others end. It runs what is written to it, line by line.
+_INIT = r"""
+set -eu
+root=$1 work=$2 libraries=/$(cd "$1" && echo usr/lib/*/android)
+mount -t tmpfs tmpfs "$work/mnt"
+
+# disk NAME BYTES: the root, with an empty /data
+disk() {
+    mkdir "$work/mnt/$1"
+    mount --rbind "$root" "$work/mnt/$1"
+    mount --rbind /dev "$work/mnt/$1/dev"
+    mount -t proc proc "$work/mnt/$1/proc"
+    mount -t tmpfs -o "size=$2" tmpfs "$work/mnt/$1/data"
+    mkdir -p "$work/mnt/$1/data/local/tmp"
+}
+
+# start NAME PORT: its daemon
+start() {
+    chroot "$work/mnt/$1" /system/bin/env -i ADBD_PORT="$2" LD_LIBRARY_PATH="$libraries" PATH=/system/bin:/usr/bin \
+        HOME=/ TMPDIR=/data/local/tmp /usr/lib/android-sdk/platform-tools/adbd >>"$work/$1.log" 2>&1 &
+    eval "daemon_$1=$!"
+}
+
+disk none 1m
+chroot "$work/mnt/none" /system/bin/ifconfig lo up
+"$root/../adb" nodaemon server >"$work/server.log" 2>&1 &
+while read -r line; do
+    eval "$line"
+    echo done
+done
+"""
+
+
+class Phones:
+    """environment: of `adb` and whatever calls it. serials: of the phones by name."""
+
+    #: Out of those that adb looks for emulators at.
+    PORTS = {"one": 5755, "two": 5757}
+
+    def __init__(self, work: Path):
+        (work / "mnt").mkdir(parents=True)
+        self.work, self.serials = work, {name: f"127.0.0.1:{port}" for name, port in self.PORTS.items()}
+        self.environment = {
+            "PATH": f"{PEER}{os.pathsep}{os.environ['PATH']}",
+            "ADB_SERVER_SOCKET": f"localfilesystem:{work / 'adb.sock'}",
+            "HOME": str(work),
+        }
+        options = ["-r"] * (os.geteuid() != 0)
+        self._init = subprocess.Popen(
+            ["unshare", *options, "-nmp", "--fork", "--kill-child", "sh", "-c", _INIT, "sh", PEER / "root", work],
+            env=os.environ | self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=open(work / "init.log", "w"),
+            text=True,
+        )
+        self.tell("true")
+
+    def tell(self, line: str) -> None:
+        """Run a line of shell in the namespaces. Raises RuntimeError where they are gone."""
+        try:
+            self._init.stdin.write(line + "\n")
+            self._init.stdin.flush()
+        except BrokenPipeError:
+            pass
+        if self._init.stdout.readline() != "done\n":
+            raise RuntimeError((self.work / "init.log").read_text().strip() or "no namespaces here")
+
+    def add(self, name: str, *, megabytes: int = 64) -> str:
+        """A phone with so much room, connected. Returns its serial."""
+        self.tell(f"disk {name} {megabytes}m")
+        self.start(name)
+        return self.serials[name]
+
+    def start(self, name: str) -> None:
+        self.tell(f"start {name} {self.PORTS[name]}")
+        self.connect(name)
+
+    def connect(self, name: str) -> None:
+        for _ in range(100):
+            if "connected" in self.adb("connect", self.serials[name]).stdout:
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"phone {name} does not start: {(self.work / f'{name}.log').read_text()}")
+
+    def signal(self, name: str, signal: str) -> None:
+        """To a phone's daemon."""
+        self.tell(f"kill -{signal} $daemon_{name}")
+
+    def adb(self, *arguments, timeout=20) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["adb", *map(str, arguments)], env=os.environ | self.environment, capture_output=True, text=True, timeout=timeout
+        )
+
+    def shell(self, name: str, script: str) -> str:
+        return self.adb("-s", self.serials[name], "shell", script).stdout
+
+    def end(self) -> None:
+        self._init.kill()
+        self._init.wait()
