@@ -135,6 +135,11 @@ def shortest_name(spec: ModelSpec) -> str:
     return spec.name if get(spec.name) is spec else spec.key
 
 
+def namesakes(spec: ModelSpec) -> list[str]:
+    """The keys of the rows of the same name from other sources."""
+    return [row.key for row in rows() if row.name == spec.name and row is not spec]
+
+
 def select(
     patterns: Iterable[str] = (),
     *,

@@ -11,7 +11,7 @@ import torch_files
 from PIL import Image
 
 import edgecls
-from edgecls.errors import ChildFailed, UnknownName, WorkFailed
+from edgecls.errors import ChildFailed, UnknownName, UsageError, WorkFailed
 from edgecls.exporters import adoption, tflite
 from edgecls.verbs import pipeline
 
@@ -250,3 +250,13 @@ def test_a_custom_op_is_refused(tmp_path):
     assert done.returncode == 2
     assert done.stderr == "edgecls: net.tflite needs custom ops that phones have not: FlexErf\n"
     assert set(command.files(tmp_path)) == {"net.tflite"}
+
+
+def test_a_name_of_several_sources_says_which_was_taken(tmp_path):
+    told = []
+    with pytest.raises(UsageError):  # the rest is not wanted here
+        edgecls.export("resnet50", precisions=["int4"], out=tmp_path, on_note=told.append)
+    assert told == ["resnet50 is resnet50.keras; there is resnet50.torchvision too"]
+    with pytest.raises(UsageError):
+        edgecls.export("resnet50.keras", precisions=["int4"], out=tmp_path, on_note=told.append)
+    assert len(told) == 1

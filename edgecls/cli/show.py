@@ -46,8 +46,7 @@ def show(
         print(f"{label:8} {value}")
     for weights in [f"{w.tag}{_accuracy(w)}, {w.url}" for w in spec.weights] or ["none known"]:
         print(f"weights  {weights}")
-    others = [row.key for row in registry.rows() if row.name == spec.name and row is not spec]
-    if others:
+    if others := registry.namesakes(spec):
         print(f"also     {', '.join(others)}")
     rows = [
         (each["name"], each["kind"], _shape(each["output_shape"]), count(each["params"]), count(each["macs"]))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgecls import artifact, pretrained
+from edgecls import artifact, pretrained, registry
 from edgecls.artifact import Artifact, Manifest
 from edgecls.errors import BadFile, DownloadFailed, EdgeclsError, UnknownName, UsageError, WorkFailed
 from edgecls.exporters import calibration as calibrations
@@ -115,6 +115,8 @@ def export(
             labels=labels,
             seed=seed,
         )
+        if str(target) == getattr(source.spec, "name", None) and (others := registry.namesakes(source.spec)):
+            on_note(f"{target} is {source.spec.key}; there is {' and '.join(others)} too")
         recipes = _recipes(source, formats, precisions, io, per_tensor, on_note)
         plan = calibrations.plan(
             calibration, preprocess=source.preprocess, samples=samples, seed=seed, method=calibration_method
