@@ -8,6 +8,7 @@ import threading
 import time
 
 import command
+import phone
 import pytest
 
 from edgecls import fetch, process
@@ -36,6 +37,19 @@ def cold_export(tmp_path_factory):
     """(folder, finished command) of `edgecls export lenet5 --int8 --fp16 --out FOLDER`. Only to be read."""
     folder = tmp_path_factory.mktemp("cold") / "new" / "folder"
     return folder, command.edgecls("export", "lenet5", "--int8", "--fp16", "--out", folder)
+
+
+@pytest.fixture(scope="session")
+def phones(tmp_path_factory):
+    """Real phones as far as adb can tell, none yet; see `phone.Phones`."""
+    if not (phone.PEER / "complete").is_file():
+        pytest.skip("no adbd to talk to; run scripts/peer_adb")
+    try:
+        made = phone.Phones(tmp_path_factory.mktemp("phones"))
+    except (OSError, RuntimeError) as error:
+        pytest.skip(f"no namespaces on this machine: {error}")
+    yield made
+    made.end()
 
 
 @pytest.fixture
