@@ -40,16 +40,28 @@ def cold_export(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def phones(tmp_path_factory):
-    """Real phones as far as adb can tell, none yet; see `phone.Phones`."""
+def running_phones(tmp_path_factory):
     if not (phone.PEER / "complete").is_file():
         pytest.skip("no adbd to talk to; run scripts/peer_adb")
     try:
-        made = phone.Phones(tmp_path_factory.mktemp("phones"))
+        running = phone.Phones(tmp_path_factory.mktemp("phones"))
     except (OSError, RuntimeError) as error:
         pytest.skip(f"no namespaces on this machine: {error}")
-    yield made
-    made.end()
+    running.add("one")
+    running.add("two")
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def phones(running_phones, monkeypatch):
+    """Two phones, "one" and "two", which `adb` finds and nothing tells from real ones; see `phone.Phones`."""
+    for name, value in running_phones.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    for name in ("one", "two"):
+        running_phones.shell(name, "rm -rf /data/local/tmp/* /data/local/tmp/.[!.]*")
+    return running_phones
 
 
 @pytest.fixture

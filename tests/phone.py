@@ -27,9 +27,9 @@ disk() {
     mkdir -p "$work/mnt/$1/data/local/tmp"
 }
 
-# start NAME PORT: its daemon
+# start NAME PORT PATH: its daemon
 start() {
-    chroot "$work/mnt/$1" /system/bin/env -i ADBD_PORT="$2" LD_LIBRARY_PATH="$libraries" PATH=/system/bin:/usr/bin \
+    chroot "$work/mnt/$1" /system/bin/env -i ADBD_PORT="$2" LD_LIBRARY_PATH="$libraries" PATH="$3" \
         HOME=/ TMPDIR=/data/local/tmp /usr/lib/android-sdk/platform-tools/adbd >>"$work/$1.log" 2>&1 &
     eval "daemon_$1=$!"
 }
@@ -48,7 +48,7 @@ class Phones:
     """environment: of `adb` and whatever calls it. serials: of the phones by name."""
 
     #: Out of those that adb looks for emulators at.
-    PORTS = {"one": 5755, "two": 5757}
+    PORTS = {"one": 5755, "two": 5757, "bare": 5759}
 
     def __init__(self, work: Path):
         (work / "mnt").mkdir(parents=True)
@@ -70,7 +70,10 @@ class Phones:
         self.tell("true")
 
     def tell(self, line: str) -> None:
-        """Run a line of shell in the namespaces. Raises RuntimeError where they are gone."""
+        """Run a line of shell in the namespaces, which sees a phone's disk at $work/mnt/NAME.
+
+        Raises RuntimeError where they are gone.
+        """
         try:
             self._init.stdin.write(line + "\n")
             self._init.stdin.flush()
@@ -79,19 +82,22 @@ class Phones:
         if self._init.stdout.readline() != "done\n":
             raise RuntimeError((self.work / "init.log").read_text().strip() or "no namespaces here")
 
-    def add(self, name: str, *, megabytes: int = 64) -> str:
-        """A phone with so much room, connected. Returns its serial."""
-        self.tell(f"disk {name} {megabytes}m")
-        self.start(name)
+    def add(self, name: str, **how) -> str:
+        """A phone with room for 128 MB, connected. Returns its serial."""
+        self.tell(f"disk {name} 128m")
+        self.start(name, **how)
         return self.serials[name]
 
-    def start(self, name: str) -> None:
-        self.tell(f"start {name} {self.PORTS[name]}")
-        self.connect(name)
+    def remove(self, name: str) -> None:
+        self.signal(name, "KILL")
+        self.adb("disconnect", self.serials[name])
 
-    def connect(self, name: str) -> None:
+    def start(self, name: str, *, path="/system/bin:/usr/bin") -> None:
+        """path: where its shell looks for tools."""
+        self.adb("disconnect", self.serials[name])  # of a daemon that is gone
+        self.tell(f"start {name} {self.PORTS[name]} {path}")
         for _ in range(100):
-            if "connected" in self.adb("connect", self.serials[name]).stdout:
+            if "connected" in self.adb("connect", self.serials[name]).stdout and self.shell(name, "echo up"):
                 return
             time.sleep(0.05)
         raise RuntimeError(f"phone {name} does not start: {(self.work / f'{name}.log').read_text()}")
