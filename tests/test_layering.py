@@ -15,7 +15,7 @@ SHARED = ("errors", "spec", "registry", "artifact", "process", "images", "synthe
 #: The two halves. A room imports itself and those before it, never the other half: they meet at the artifact.
 WEIGHTS = ("mapped", "plain_pickle", "torch_file", "safetensors_file", "h5_file", "keras_names", "weights")
 MAKING = ("keras_layers", "models", "layers", "pretrained", *WEIGHTS, "randomise", "builder", "keras_file", "finetuning", "exporters")
-MEASURING = ("graph", "metadata", "runtimes", "verification", "inspection", "evaluation", "profiling", "tuning", "reports", "devices")
+MEASURING = ("graph", "metadata", "runtimes", "verification", "inspection", "evaluation", "profiling", "tuning", "reports", "devices", "apps")
 
 MAY_IMPORT = {
     **{room: SHARED for room in SHARED},

@@ -33,6 +33,7 @@ _COMMANDS = {
     "inspect": ("inspect", "Find the layers in which a quantized file loses accuracy."),
     "tune": ("tune", "Find the fastest file that loses no more than you allow."),
     "evaluate": ("evaluate", "Measure how often files are right on labelled pictures."),
+    "app": ("app_", "Make a web page or an Android project around a file."),
     "list": ("list_", "List the architectures, or their families."),
     "show": ("show", "Show one architecture."),
     "weights": ("weights", "List and download published weights."),
