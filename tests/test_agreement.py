@@ -128,7 +128,7 @@ SPREAD = Spread(min=0.0, max=1.0, mean=0.5, std=0.3)
     ("precision", "source", "count", "cut", "step"),
     [
         ("int8", "synthetic", 32, {}, "calibrate on photographs: --calibration DIR"),
-        ("int8", "photographs", 12, {}, "calibrate on 100 photographs or more, not 12: --calibration DIR"),
+        ("int8", "photographs", 12, {}, "calibrate on 100 photographs, not 12: --calibration DIR"),
         (
             "int8",
             "photographs",
@@ -141,10 +141,11 @@ SPREAD = Spread(min=0.0, max=1.0, mean=0.5, std=0.3)
             "photographs",
             100,
             {},
-            "`edgecls inspect` names the layers at fault, `edgecls tune` finds a file without them",
+            "`edgecls inspect` names the layers at fault, `edgecls tune` keeps those alone in float, fp16 all",
         ),
-        ("dynamic", None, 0, {}, "try another recipe: `edgecls recipes` lists them"),
-        ("fp16", None, 0, {}, "the conversion is at fault: use another format, and report this"),
+        ("dynamic", None, 0, {}, "try another recipe, fp16 first: `edgecls recipes` explains them"),
+        ("fp16", None, 0, {}, "use the float32 file: this model's values do not fit float16"),
+        ("fp32", None, 0, {}, "the conversion is at fault: use another format, and report this"),
     ],
 )
 def test_the_next_step_is_that_of_the_cause(precision, source, count, cut, step):
