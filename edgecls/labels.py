@@ -25,6 +25,9 @@ def cifar10() -> tuple[str, ...]:
     return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
+#: What the first of 1001 outputs stands for.
+BACKGROUND = "background"
+
 #: Labels that go by a name.
 KNOWN: dict[str, Callable[[], tuple[str, ...]]] = {"imagenet": imagenet, "cifar10": cifar10}
 
@@ -70,6 +73,15 @@ def check(labels: Sequence[str] | None, classes: int) -> None:
             again.append(f"{number} is {label!r} as line {lines[label]}")
     repeated = f"; line {_some(again)}" if len(again) == len(labels) - classes else ""
     raise UsageError(f"--labels names {len(labels)} classes, the model has {classes}{repeated}")
+
+
+def fit(labels: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:
+    """`labels` of as many outputs: ImageNet's thousand get one for the background before them where a model
+    has 1001. Raises UsageError as `check` does."""
+    if labels is not None and (len(labels), classes) == (len(imagenet()), len(imagenet()) + 1):
+        return (BACKGROUND, *labels)
+    check(labels, classes)
+    return labels and tuple(labels)
 
 
 def _some(items):

@@ -47,6 +47,11 @@ class Preprocess:
         high = max((255 - m) / s for m, s in zip(self.mean, self.std, strict=True))
         return low, high
 
+    @property
+    def plain(self) -> bool:
+        """Whether it scales all channels alike and leaves them in order, so that bytes can be input as they are."""
+        return len(set(zip(self.mean, self.std, strict=True))) == 1 and self.color != "bgr"
+
     def at(self, size: int) -> Preprocess:
         """The same preprocessing for another input size, resize and crop kept in proportion."""
         return dataclasses.replace(self, resize=round(self.resize * size / self.crop), crop=size)

@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecls.errors import WorkFailed
+from edgecls.metadata.schema import ENTRY
 
 SIGNATURE = "serving_default"
 INPUT, OUTPUT = "image", "logits"
@@ -57,7 +58,8 @@ class _AlignedBuffer(schema.BufferT):
 
 
 def unpack(data: bytes | bytearray | memoryview) -> schema.ModelT:
-    """The flatbuffer as an object; weights stored behind it (`Buffer.offset`) are taken in."""
+    """The flatbuffer as an object; weights stored behind it (`Buffer.offset`) are taken in,
+    TFLite metadata is left out."""
     data = memoryview(data)
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     for buffer in model.buffers:
@@ -65,7 +67,18 @@ def unpack(data: bytes | bytearray | memoryview) -> schema.ModelT:
             buffer.data = np.frombuffer(data[buffer.offset : buffer.offset + buffer.size], np.uint8)
             buffer.offset = buffer.size = 0
         buffer.__class__ = _AlignedBuffer
+    _drop_metadata(model)
     return model
+
+
+def _drop_metadata(model):
+    """What the file says of itself is not said of what is made of it; all is numbered as if it had not been there."""
+    for entry in [entry for entry in model.metadata or () if entry.name == ENTRY.encode()]:
+        model.metadata.remove(entry)
+        del model.buffers[entry.buffer]
+        others = [tensor for graph in model.subgraphs for tensor in graph.tensors] + model.metadata
+        for one in others:
+            one.buffer -= one.buffer > entry.buffer
 
 
 def shapes(data: bytes) -> dict[str, tuple[int, ...]]:

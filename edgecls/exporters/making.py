@@ -12,7 +12,7 @@ from edgecls import builder, images, keras_file, layers, reference
 from edgecls.errors import UncountableOp, WorkFailed
 from edgecls.exporters import adoption, calibration, finite, frozen
 from edgecls.exporters.lowerings import shuffle
-from edgecls.labels import check as check_labels
+from edgecls.labels import fit as fit_labels
 from edgecls.reference import Reference
 from edgecls.spec import Preprocess
 
@@ -56,7 +56,7 @@ def make(
 
     emit({"stage": "build"})
     net, notes = (builder.build(**row), []) if row else keras_file.load(**file)
-    check_labels(labels, net.output_shape[-1])
+    fit_labels(labels, net.output_shape[-1])  # raises, before the long work
     _, size, _, channels = net.input_shape
     emit({"stage": "freeze"})
     name = "the model" if row else Path(file["path"]).name

@@ -172,7 +172,7 @@ def _named(source, labels):
         return source
     given = names.read(labels)
     if source.classes:
-        names.check(given, source.classes)
+        given = names.fit(given, source.classes)
     return dataclasses.replace(source, given_labels=given)
 
 

@@ -38,6 +38,7 @@ _MAKING_FILES = (
     "spec.py",
     "synthetic.py",
     "torch_file.py",
+    "verbs/publication.py",
     "weights.py",
 )
 
@@ -282,6 +283,6 @@ def _code_digest() -> str:
     """Of our own modules that decide what is in a file: a checkout changes without its version."""
     package = Path(__file__).parent.parent
     files = [package / name for name in _MAKING_FILES] + [
-        path for folder in ("models", "exporters") for path in sorted((package / folder).rglob("*.py"))
+        path for folder in ("models", "exporters", "metadata") for path in sorted((package / folder).rglob("*.py"))
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

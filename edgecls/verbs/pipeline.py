@@ -34,6 +34,7 @@ from edgecls.exporters.calibration import SYNTHETIC, Plan
 from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.exporters.recipe import Recipe, recipe_for
 from edgecls.exporters.source import Source
+from edgecls.verbs import publication
 
 #: Distributions whose version can change what is in a file.
 _TOOLS = (
@@ -249,7 +250,7 @@ class _Pipeline:
                 input_size=source.input_size,
             )
             self.float_seconds, facts = adopted.seconds, adopted.result
-            labels.check(source.labels, facts["classes"])
+            labels.fit(source.labels, facts["classes"])  # raises, before the long work
         else:
             fp32 = next(found for recipe, found in self.ready.items() if recipe.precision == "fp32")
             known = fp32.manifest
@@ -339,8 +340,8 @@ class _Pipeline:
         preprocess = source.preprocess and source.preprocess.fit(model["input_size"][0], model["channels"])
         manifest = Manifest(
             file=target.name,
-            bytes=path.stat().st_size,
-            sha256=artifact.sha256(path),
+            bytes=0,  # known in the end, as the digest is
+            sha256="",
             format=recipe.format,
             precision=recipe.precision,
             recipe=recipe.name,
@@ -369,13 +370,13 @@ class _Pipeline:
             reference=self.job.reference.name,
             float_ops=tuple(result["float_ops"]) if recipe.calibrated else (),
             notes=tuple(self._notes(recipe, result, facts, calibration)),
-            labels=source.labels,
+            labels=labels.fit(source.labels, model["classes"]),
             options=self.job.options(recipe),
             tools=tool_versions(),
             fingerprint=self.fingerprints[recipe],
             seconds=round(result["seconds"] + self.float_seconds * (recipe.precision == "fp32"), 3),
         )
-        return artifact.publish(path, target, manifest)
+        return publication.publish(path, target, manifest)
 
     def _notes(self, recipe, result, facts, calibration) -> Iterator[str]:
         name, model = self.job.target(recipe).name, facts["model"]
@@ -388,6 +389,10 @@ class _Pipeline:
         own, held = ((counts[kind], counts["macs"]) for counts, kind in ((model, "folded_params"), (result, "params")))
         if held[1] > own[1]:  # parameters alone differ where a bias of zeros was left out
             yield f"{name} {artifact.counts_note(own, held)}"
+        if self.source.labels and len(self.source.labels) < model["classes"]:
+            yield f"the first of {model['classes']} outputs is the background; the labels name the others"
+        if result["input"]["dtype"] == "uint8" and (said := self.source.preprocess) and not said.plain:
+            yield f"{name} {publication.NOT_PLAIN}"
         if recipe.calibrated:
             if self.job.plan.kind == SYNTHETIC:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"

@@ -21,6 +21,7 @@ from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.exporters.recipe import recipe_for
 from edgecls.profiling import Settings
 from edgecls.tuning import Choice, Limit, Trial
+from edgecls.verbs import publication
 from edgecls.verbs.evaluate import evaluate
 from edgecls.verbs.export import export
 from edgecls.verbs.inspect import inspect
@@ -251,8 +252,6 @@ class _Bench:
         made = dataclasses.replace(
             manifest,
             file=target.name,
-            bytes=path.stat().st_size,
-            sha256=artifact.sha256(path),
             graph_params=found["params"],
             graph_macs=found["macs"],
             input=artifact.decode(TensorInfo, found["input"]),
@@ -265,7 +264,7 @@ class _Bench:
             fingerprint=self._key(choice),
             seconds=round(found["seconds"], 3),
         )
-        return artifact.publish(path, target, made)
+        return publication.publish(path, target, made)
 
     def _prepare(self):
         known = self.int8.manifest
