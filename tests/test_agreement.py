@@ -141,7 +141,7 @@ SPREAD = Spread(min=0.0, max=1.0, mean=0.5, std=0.3)
             "photographs",
             100,
             {},
-            "`edgecls inspect` names the layers at fault, `edgecls tune` keeps those alone in float, fp16 all",
+            "`edgecls inspect` names the layers at fault, `edgecls tune` keeps those in float, fp16 all",
         ),
         ("dynamic", None, 0, {}, "try another recipe, fp16 first: `edgecls recipes` explains them"),
         ("fp16", None, 0, {}, "use the float32 file: this model's values do not fit float16"),

@@ -139,5 +139,5 @@ def next_step(agreement: Agreement, precision: str, calibration: CalibrationInfo
     if precision == "fp32":
         return "the conversion is at fault: use another format, and report this"
     if calibration is not None:
-        return "`edgecls inspect` names the layers at fault, `edgecls tune` keeps those alone in float, fp16 all"
+        return "`edgecls inspect` names the layers at fault, `edgecls tune` keeps those in float, fp16 all"
     return "try another recipe, fp16 first: `edgecls recipes` explains them"
