@@ -210,7 +210,7 @@ def test_a_line_that_lacks_its_end_alone_is_whole(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"schema": 1}, "schema 1 is not 2"),
+        ({"schema": 1}, "schema 1 is not 3"),
         ({"surprise": 1}, "unknown field 'surprise'"),
         ({"busy_cores": "many"}, "expected float, got 'many'"),
         ({"settings": None}, ""),

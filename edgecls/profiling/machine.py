@@ -20,16 +20,16 @@ FEATURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """memory: bytes; governor: how the kernel sets the clock, None where it does not say."""
+    """memory: bytes; governor: how the kernel sets the clock, None where it does not say; python: None of a phone."""
 
     cpu: str
     features: tuple[str, ...]
     physical_cores: int | None
-    logical_cores: int
+    logical_cores: int | None
     governor: str | None
-    memory: int
+    memory: int | None
     system: str
-    python: str
+    python: str | None
 
 
 @functools.cache

@@ -58,6 +58,8 @@ class Column:
 
 UNTRAINED = Column("subject.untrained", "", mark="*")
 NOISY = Column("warnings", "", mark="~")
+MEAN = Column("timing.mean_only", "", mark="m")
+EMULATED = Column("emulated", "", mark="e")
 
 COLUMNS = (
     Column("subject.model", "model", once=True),
@@ -66,10 +68,13 @@ COLUMNS = (
     Column("subject.params", "params M", unit=1e6, decimals=2, once=True),
     Column("subject.macs", "MMACs", unit=1e6, decimals=1, once=True),
     Column("runtime", "runtime"),
+    Column("place", "on"),
     Column("subject.precision", "precision"),
     Column("subject.bytes", "size MB", unit=1e6, decimals=2),
     Column("timing.median_ms", "median ms", decimals=2, missing="failed"),
     NOISY,
+    MEAN,
+    EMULATED,
     Column("timing.p90_ms", "p90 ms", decimals=2),
     Column("gmacs_per_s", "GMAC/s", decimals=1),
     Column("timing.peak_memory", "peak MB", unit=1e6, decimals=0),
@@ -84,6 +89,8 @@ COLUMNS = (
     Column("timing.delegation.nodes"),
     Column("timing.delegation.delegated"),
     Column("timing.delegation.partitions"),
+    Column("timing.delegate"),
+    Column("timing.added_memory"),
     Column("settings.threads"),
     Column("runtime_version"),
     Column("machine.cpu"),
@@ -102,6 +109,9 @@ COLUMNS = (
     Column("timing.delegation", nested=True),
     Column("settings", nested=True),
     Column("machine", nested=True),
+    Column("device", nested=True),
+    Column("timing.statistics", nested=True),
+    Column("timing.warmup", nested=True),
     Column("timing.warmup_ms", nested=True),
     Column("timing.samples_ms", nested=True),
 )

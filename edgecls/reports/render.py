@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from edgecls.errors import UnknownName
 from edgecls.profiling import Profile
-from edgecls.reports.columns import COLUMNS, NOISY, UNTRAINED, Column
+from edgecls.reports.columns import COLUMNS, EMULATED, MEAN, NOISY, UNTRAINED, Column
 from edgecls.reports.summary import summary_lines
 from edgecls.text import table
 
@@ -28,7 +28,8 @@ def render(profiles: Sequence[Profile], format: str, *, styled: bool = False) ->
 
 
 def light_to_heavy(profiles: Sequence[Profile]) -> list[Profile]:
-    """By MACs, those without a count last; a model's by runtime, large files before small ones."""
+    """By MACs, those without a count last; a model's by runtime, large files before small ones, a file's on this
+    computer before those on phones."""
     macs: dict[str, float] = {}
     for profile in profiles:
         model, known = profile.subject.model, profile.subject.macs
@@ -36,7 +37,7 @@ def light_to_heavy(profiles: Sequence[Profile]) -> list[Profile]:
 
     def weight(profile):
         model = profile.subject.model
-        return macs[model], model, profile.runtime, -(profile.subject.bytes or 0)
+        return macs[model], model, profile.runtime, -(profile.subject.bytes or 0), profile.place or ""
 
     return sorted(profiles, key=weight)
 
@@ -44,7 +45,7 @@ def light_to_heavy(profiles: Sequence[Profile]) -> list[Profile]:
 def footer(profiles: Sequence[Profile]) -> list[str]:
     """What failed, what the marks mean, and the summary."""
     failures = [
-        f"failed: {profile.subject.model} {profile.subject.precision} on {profile.runtime}: {profile.error}"
+        f"failed: {profile.case}: {profile.error}"
         for profile in profiles
         if profile.error
     ]
@@ -55,6 +56,10 @@ def footer(profiles: Sequence[Profile]) -> list[str]:
         )
     if any(NOISY.value(profile) for profile in profiles):
         legend.append(f"{NOISY.mark} the machine was not quiet: measure again before comparing")
+    if any(MEAN.value(profile) for profile in profiles):
+        legend.append(f"{MEAN.mark} the mean: this benchmark tool tells no median")
+    if any(EMULATED.value(profile) for profile in profiles):
+        legend.append(f"{EMULATED.mark} run by an emulator: no phone's time, and compared with nothing")
     if any(profile.subject.cost for profile in profiles):
         legend.append("1 MAC = 2 FLOPs; peak MB is the whole process, Python and the runtime included")
     return failures + legend + summary_lines(profiles)

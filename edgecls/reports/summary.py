@@ -1,4 +1,4 @@
-"""Three lines on what was measured: what int8 bought, light against heavy, which runtime won."""
+"""Lines on what was measured: what int8 bought, light against heavy, which runtime won, phone against computer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _LEVEL = 1.03
 def summary_lines(profiles: Sequence[Profile]) -> list[str]:
     """One line per question that these profiles can answer.
 
-    Ratios of several measurements are geometric means. Failed measurements take no part.
+    Ratios of several measurements are geometric means. Those that failed, or ran in an emulator, take no part.
     """
-    measured = [profile for profile in profiles if profile.timing]
-    lines = (_int8(measured), _tiers(measured), _runtimes(measured))
-    return [line for line in lines if line]
+    measured = [profile for profile in profiles if profile.timing and not profile.emulated]
+    lines = []
+    for here in _grouped(measured, lambda p: p.place):
+        told = filter(None, (_int8(here), _tiers(here), _runtimes(here)))
+        lines += [f"{here[0].place}: {line}" if here[0].place else line for line in told]
+    return lines + _phones(measured)
 
 
 def _int8(profiles) -> str | None:
@@ -80,6 +83,31 @@ def _runtimes(profiles) -> str | None:
             verdict = f"{winner} is {_faster(lead)} than {second}"
         verdicts.append(f"{verdict} at {precision} ({winner} ahead on {wins} of {len(shared)})")
     return "; ".join(verdicts) if verdicts else None
+
+
+def _phones(profiles) -> list[str]:
+    """Each phone against this computer, on the files that both ran with as many threads."""
+    lines = []
+    same_file = _grouped(profiles, lambda p: (p.subject.sha256, p.runtime, p.settings.threads))
+    for place in dict.fromkeys(profile.place for profile in profiles if profile.place):
+        ratios = []
+        for group in same_file:
+            there, here = ([p for p in group if p.place == where] for where in (place, None))
+            if there and here:
+                ratios.append((there[-1].timing.median_ms / here[-1].timing.median_ms, there[-1]))
+        if not ratios:
+            continue
+        text = f"{place} takes {_mean(ratio for ratio, _ in ratios):.2f}x the time of this computer"
+        if len(ratios) > 1:
+            least, most = (pick(ratios, key=lambda ratio: ratio[0]) for pick in (min, max))
+            text += f" (geometric mean of {len(ratios)}; {_times(least)} to {_times(most)})"
+        lines.append(text)
+    return lines
+
+
+def _times(entry) -> str:
+    ratio, profile = entry
+    return f"{ratio:.2f}x, {profile.subject.model} {profile.subject.precision}"
 
 
 def _grouped(profiles: Iterable[Profile], key: Callable[[Profile], Hashable]) -> list[list[Profile]]:
