@@ -11,7 +11,11 @@ import subprocess
 import time
 from pathlib import Path
 
-PEER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecls-peers" / "browser"
+from edgecls.apps import litertjs
+
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+#: LiteRT.js, as `edgecls app web --js-dir` takes it.
+PACKAGES = _CACHE / "edgecls-peers" / "browser" / "npm"
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe"),
@@ -20,7 +24,8 @@ FLAGS = [
 
 def missing() -> str | None:
     """Why no page can be tried here, if so."""
-    return None if shutil.which("chromium") and PEER.is_dir() else "run scripts/peer_browser"
+    there = shutil.which("chromium") and all((PACKAGES / one.tarball).is_file() for one in litertjs.PACKAGES)
+    return None if there else "run scripts/peer_browser"
 
 
 class Page:

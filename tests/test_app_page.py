@@ -53,7 +53,7 @@ def errors(page):
 
 
 def page_of(model, folder):
-    app.web(model, folder, js_dir=browser.PEER / "npm")
+    app.web(model, folder, js_dir=browser.PACKAGES)
     return served(folder)
 
 
