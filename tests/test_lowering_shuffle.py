@@ -165,6 +165,27 @@ def test_a_shuffle_stays_before_what_needs_the_order(behind):
     assert shuffle.fold(net(body)) is None
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param(lambda keras, x: x[:, 1:, ..., 2:5], id="a slice"),
+        pytest.param(lambda keras, x: keras.layers.ReLU()(inputs=x), id="given by name"),
+        pytest.param(lambda keras, x: keras.ops.minimum(x, 6.0), id="a number"),
+        pytest.param(lambda keras, x: keras.ops.moments(x, axes=[-1], keepdims=True)[0], id="two outputs"),
+    ],
+)
+def test_whatever_a_layer_is_called_with_a_shuffle_beside_it_is_folded(beside):
+    def body(keras, x):
+        y = conv(keras, blocks.channel_shuffle(conv(keras, x, 12), 3, name="shuffle"), 5)
+        pool = keras.layers.GlobalAveragePooling2D
+        return keras.layers.Concatenate()([pool()(y), pool()(beside(keras, x))])
+
+    model = net(body)
+    folded = shuffle.fold(model)
+    assert run(folded, pictures(12)) == pytest.approx(run(model, pictures(12)), rel=1e-5)
+    assert not kinds(folded)["Permute"]
+
+
 def test_what_reads_a_shuffle_in_both_ways_is_not_computed_twice():
     def body(keras, x):
         x = blocks.channel_shuffle(conv(keras, x, 12), 3, name="shuffle")

@@ -76,7 +76,10 @@ class _Folding:
         import keras
 
         outputs = layer(*arguments, **options)
-        inputs = keras.tree.flatten(arguments)
+        given = keras.tree.flatten((arguments, options))  # slices and numbers among them
+        inputs = [one for one in given if isinstance(one, keras.KerasTensor)]
+        if not inputs:
+            return outputs
         known = [self._known(tensor) for tensor in inputs]
         moved = _moved(layer, known, outputs)
         if moved is not None:
@@ -135,7 +138,7 @@ def _runs(channels):
 def _moved(layer, inputs: Sequence[np.ndarray], outputs) -> list[np.ndarray] | None:
     """The channels of each output of a layer that only moves them; None for any other layer."""
     kind = type(layer).__name__
-    (channels, *_), last = inputs, len(outputs[0].shape if isinstance(outputs, list) else outputs.shape) - 1
+    (channels, *_), last = inputs, len(outputs[0].shape if isinstance(outputs, list | tuple) else outputs.shape) - 1
     if kind == "Reshape":
         fits = [axis for axis in range(1, last + 1) if prod(outputs.shape[axis:]) == channels[..., 0].size]
         return [channels.reshape(*outputs.shape[fits[-1] :], 2)] if fits else None
