@@ -195,6 +195,14 @@ def test_what_reads_a_shuffle_in_both_ways_is_not_computed_twice():
     assert shuffle.fold(net(body)) is None
 
 
+def test_a_net_that_cannot_be_counted_stays():
+    def body(keras, x):
+        x = conv(keras, blocks.channel_shuffle(conv(keras, x, 12), 3, name="shuffle"), 5)
+        return keras.layers.MultiHeadAttention(2, 4, attention_axes=(1,))(x, x)
+
+    assert shuffle.fold(net(body)) is None
+
+
 def test_two_shuffles_of_which_one_can_be_folded():
     def body(keras, x):
         x = conv(keras, blocks.channel_shuffle(conv(keras, x, 12), 4, name="dense"), 12)
@@ -208,6 +216,12 @@ def test_two_shuffles_of_which_one_can_be_folded():
 
 def test_shufflenet_v1_stays():
     assert shuffle.fold(builder.assemble(registry.get("shufflenet_v1_g3"), input_size=SIZE)) is None
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16", "coatnet_0_rw"])
+def test_attention_that_turns_pixels_round_stays(name):
+    model = builder.assemble(registry.get(name), input_size=32)
+    assert kinds(model)["Permute"] and shuffle.fold(model) is None
 
 
 def test_nested_and_sequential_models_stay():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecls import layers
+from edgecls.errors import UncountableOp
 
 if TYPE_CHECKING:
     import keras
@@ -51,8 +52,10 @@ def fold(model: keras.Model) -> keras.Model | None:
     if isinstance(model, keras.Sequential) or not _shuffles(model):
         return None
     folded = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=_Folding())
-    # A tensor that is read both ways is computed twice.
-    better = _shuffles(folded) < _shuffles(model) and layers.count(folded) == layers.count(model)
+    try:  # a tensor that is read both ways is computed twice
+        better = _shuffles(folded) < _shuffles(model) and layers.count(folded) == layers.count(model)
+    except UncountableOp:
+        return None
     return folded if better else None
 
 
