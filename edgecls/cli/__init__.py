@@ -29,6 +29,7 @@ _COMMANDS = {
     "profile": ("profile", "Measure time and memory of models."),
     "devices": ("devices", "List the phones that adb knows."),
     "push": ("push", "Put files on phones."),
+    "metadata": ("metadata", "Show or change what a file says of itself."),
     "verify": ("verify", "Compare files with the models they were made from."),
     "inspect": ("inspect", "Find the layers in which a quantized file loses accuracy."),
     "tune": ("tune", "Find the fastest file that loses no more than you allow."),

@@ -22,7 +22,7 @@ from typing import Literal
 
 from edgecls import artifact
 from edgecls import labels as names
-from edgecls.errors import BadFile
+from edgecls.errors import BadFile, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,9 @@ class Metadata:
 
     input: how pictures become input, in words. labels: of the outputs, in order.
     mean, std: input is `(pixel - mean) / std` of pixels 0..255, one number or one per channel; where the
-    input is quantized, that is quantized then. color: the order of channels; .tflite cannot say "bgr".
-    kept: names of what else it carries, which `write` leaves as it is: files in the zip and custom
+    input is quantized, that is quantized then. color: the order of channels; a
+    .tflite can only say that it is "other" than rgb.
+    missing: files that it lists and does not carry. kept: names of what else it carries, which `write` leaves as it is: files in the zip and custom
     metadata of a .tflite, other properties of an .onnx.
     """
 
@@ -44,9 +45,15 @@ class Metadata:
     input: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    color: Literal["rgb", "bgr", "gray"] | None = None
+    color: Literal["rgb", "bgr", "gray", "other"] | None = None
     labels: tuple[str, ...] | None = None
+    missing: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        counts = [values and len(values) for values in (self.mean, self.std)]
+        if counts[0] != counts[1]:
+            raise ValueError(f"mean and std should be of one number each, or of as many, not {counts[0]} and {counts[1]}")
 
 
 def read(path: str | Path) -> Metadata | None:
@@ -55,28 +62,31 @@ def read(path: str | Path) -> Metadata | None:
     Raises BadFile for a file that is missing, damaged or of another kind.
     """
     path = Path(path)
-    with _opened(path) as (form, data):
+    with opened(path) as (form, data):
         return form.read(data)
 
 
-def write(path: str | Path, metadata: Metadata) -> None:
+def write(path: str | Path, metadata: Metadata, *, to: str | Path | None = None) -> None:
     """Let the file say `metadata` and nothing else, but for what `Metadata.kept` names. At once, or not at all.
 
-    Needs a copy of the file beside it, and no memory. Raises BadFile as `read` does, and for metadata
-    that a later version of its schema wrote; UsageError where the labels are not as many as the outputs.
+    to: the file to write, the same by default. Needs one copy of the file on the disk, and no memory for it.
+    Raises BadFile as `read` does, and for metadata that a later version of its schema wrote; UsageError
+    where the labels are not as many as the outputs.
     """
     path = Path(path)
     known = read(path) or Metadata()
     if metadata.labels != known.labels:
-        names.check(metadata.labels, outputs(path))
-    with artifact.writing(path, "wb") as file, _opened(path) as (form, data):
+        if (count := outputs(path)) is None:
+            raise UsageError(f"{path.name} has not one output for each class: labels cannot name them")
+        names.check(metadata.labels, count)
+    with artifact.writing(Path(to or path), "wb") as file, opened(path) as (form, data):
         form.write(data, metadata, file)
 
 
 def outputs(path: str | Path) -> int | None:
     """How many classes the model in a file tells apart; None where it leaves that open. Raises BadFile."""
     path = Path(path)
-    with _opened(path) as (form, data):
+    with opened(path) as (form, data):
         return form.outputs(data)
 
 
@@ -86,7 +96,7 @@ class _Bytes(mmap.mmap):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[ModuleType, mmap.mmap]]:
+def opened(path: Path) -> Iterator[tuple[ModuleType, mmap.mmap]]:
     """The module of the file's format, and the file's bytes; errors inside become BadFile."""
     if path.is_dir():
         raise BadFile(f"{str(path)!r} is a folder; name a .tflite or .onnx file in it")
@@ -103,5 +113,5 @@ def _opened(path: Path) -> Iterator[tuple[ModuleType, mmap.mmap]]:
     with open(path, "rb") as file, _Bytes(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             yield form, data
-        except (ValueError, LookupError, TypeError, struct.error) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError, struct.error) as error:
             raise BadFile(f"{path.name} is damaged, or no model: {error}") from error

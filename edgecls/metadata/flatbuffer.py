@@ -14,6 +14,8 @@ from edgecls.metadata.schema import SCALARS, TABLES, UNIONS
 
 #: Bytes that vectors of bytes begin at a multiple of: the schemas force it.
 ALIGNMENT = 16
+#: Longest list of tables; a net of a thousand layers has some thousand tensors.
+_MOST = 1_000_000
 
 
 def u32(data: bytes | memoryview, at: int) -> int:
@@ -54,6 +56,8 @@ def vector(data, at: int, itemsize: int) -> tuple[int, int]:
 def tables(data, at: int) -> list[int]:
     """Where the tables of a vector of tables lie."""
     start, count = vector(data, at, 4)
+    if count > _MOST:
+        raise ValueError(f"a list of {count:,} tables")
     return [follow(data, start + 4 * k) for k in range(count)]
 
 
@@ -76,10 +80,10 @@ def read(data: bytes | memoryview, kind: str, *, whole: bool = False) -> dict[st
 
 
 class _Reader:
-    """Reads as many bytes as there are, at most: tables that share what is in them could be endless."""
+    """Reads not much more bytes than there are: tables that share what is in them could be endless."""
 
     def __init__(self, data, whole):
-        self.data, self.whole, self.left = data, whole, 16 * len(data)
+        self.data, self.whole, self.left = data, whole, 4 * len(data)
 
     def table(self, at: int, kind: str) -> dict[str, Any]:
         self._spend(4)

@@ -27,6 +27,7 @@ _SIZE = 0x08
 _WORDS = {"name": "name", "version": "version", "author": "model_author", "licence": "model_license", "input": "input"}
 #: Properties that are lists in JSON, and the type of their items.
 _LISTS = {"labels": ("names", str), "mean": ("mean", float), "std": ("std", float)}
+_ALSO = {float: int, str: str}
 _COLOR = "Image.BitmapPixelFormat"
 _COLORS = {"rgb": "Rgb8", "bgr": "Bgr8", "gray": "Gray8"}
 #: Longest property that is parsed as a list, letters.
@@ -116,9 +117,9 @@ def _parsed(text: str, kind: type) -> tuple | None:
         return None
     if isinstance(values, dict) and list(values) == list(range(len(values))):
         values = list(values.values())
-    if not isinstance(values, list) or not values or not all(type(value) is kind for value in values):
+    if not isinstance(values, list) or not values or not {type(value) for value in values} <= {kind, _ALSO[kind]}:
         return None
-    return tuple(values)
+    return tuple(map(kind, values))
 
 
 def _listed(values: tuple | None) -> str | None:

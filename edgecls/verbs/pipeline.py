@@ -34,6 +34,7 @@ from edgecls.exporters.calibration import SYNTHETIC, Plan
 from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.exporters.recipe import Recipe, recipe_for
 from edgecls.exporters.source import Source
+from edgecls.metadata import phones
 from edgecls.verbs import publication
 
 #: Distributions whose version can change what is in a file.
@@ -392,7 +393,7 @@ class _Pipeline:
         if self.source.labels and len(self.source.labels) < model["classes"]:
             yield f"the first of {model['classes']} outputs is the background; the labels name the others"
         if result["input"]["dtype"] == "uint8" and (said := self.source.preprocess) and not said.plain:
-            yield f"{name} {publication.NOT_PLAIN}"
+            yield f"{name} {phones.NOT_PLAIN}"
         if recipe.calibrated:
             if self.job.plan.kind == SYNTHETIC:
                 yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"

@@ -11,13 +11,6 @@ from edgecls.metadata import Metadata
 from edgecls.spec import Preprocess
 
 
-#: Of uint8 input, what a user must be told where preprocessing is not plain.
-NOT_PLAIN = (
-    "does not take the camera's bytes as they are, since its preprocessing treats channels differently; "
-    "apps that put them in all the same, as MediaPipe does, see other colours"
-)
-
-
 def publish(staged: Path, target: Path, manifest: Manifest) -> Artifact:
     """`artifact.publish` of the file with its metadata; bytes and sha256 are those that it has then."""
     metadata.write(staged, described(manifest))
