@@ -1,6 +1,7 @@
 """Errors of layers: against figures computed by hand, of a net that int8 ruins, as verb and as command."""
 
 import json
+import re
 
 import command
 import graph_files
@@ -167,7 +168,8 @@ def test_the_command_prints_a_table_and_writes_a_page_that_needs_nothing_else(ne
     assert lines[-1] == "keep what linear computes in float: edgecls tune"
     text = page.read_text()
     assert text.count('class="bar own" style') == text.count("</tr>") - 1 == 6
-    assert "<tr class=fault>" in text and "keep what linear computes" in text
+    fault = re.search(r'<tr id="(layer\d)" class=fault><td class="name" title="linear', text)
+    assert fault and f'<a href="#{fault[1]}">linear</a>' in text and "keep what linear computes" in text
     assert not any(outside in text for outside in ("http", "src=", "@import", "<script", "url("))
 
 
