@@ -9,19 +9,29 @@ import subprocess
 import time
 from pathlib import Path
 
-PEER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecls-peers" / "adb"
+_PEERS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecls-peers"
+PEER = _PEERS / "adb"
+#: A root for ARM64, and the emulator that runs its programs; by scripts/peer_arm.
+ARM = _PEERS / "arm"
 
 #: The first process of the namespaces: with it all others end. It runs what is written to it, line by line.
 _INIT = r"""
 set -eu
-root=$1 work=$2 libraries=/$(cd "$1" && echo usr/lib/*/android)
+root=$1 work=$2 adb=$3 emulator=$4 libraries=/$(cd "$1" && echo usr/lib/*/android)
 mount -t tmpfs tmpfs "$work/mnt"
+if [ -n "$emulator" ]; then # of programs for ARM64, in these namespaces alone
+    mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+    zeros='\x00\x00\x00\x00\x00\x00\x00\x00' ones='\xff\xff\xff\xff\xff\xff\xff'
+    printf '%s' ":arm64:M::\x7fELF\x02\x01\x01$zeros\x00\x02\x00\xb7\x00:$ones\x00$ones\xff\xfe\xff\xff\xff:$emulator:F" \
+        >/proc/sys/fs/binfmt_misc/register
+fi
 
 # disk NAME BYTES: the root, with an empty /data
 disk() {
     mkdir "$work/mnt/$1"
     mount --rbind "$root" "$work/mnt/$1"
     mount --rbind /dev "$work/mnt/$1/dev"
+    mount --rbind /sys "$work/mnt/$1/sys"
     mount -t proc proc "$work/mnt/$1/proc"
     mount -t tmpfs -o "size=$2" tmpfs "$work/mnt/$1/data"
     mkdir -p "$work/mnt/$1/data/local/tmp"
@@ -30,13 +40,13 @@ disk() {
 # start NAME PORT PATH: its daemon
 start() {
     chroot "$work/mnt/$1" /system/bin/env -i ADBD_PORT="$2" LD_LIBRARY_PATH="$libraries" PATH="$3" \
-        HOME=/ TMPDIR=/data/local/tmp /usr/lib/android-sdk/platform-tools/adbd >>"$work/$1.log" 2>&1 &
+        QEMU_CPU=cortex-a76 HOME=/ TMPDIR=/data/local/tmp /usr/lib/android-sdk/platform-tools/adbd >>"$work/$1.log" 2>&1 &
     eval "daemon_$1=$!"
 }
 
 disk none 1m
 chroot "$work/mnt/none" /system/bin/ifconfig lo up
-"$root/../adb" nodaemon server >"$work/server.log" 2>&1 &
+"$adb" nodaemon server >"$work/server.log" 2>&1 &
 while read -r line; do
     eval "$line"
     echo done
@@ -50,7 +60,8 @@ class Phones:
     #: Out of those that adb looks for emulators at.
     PORTS = {"one": 5755, "two": 5757, "bare": 5759}
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path, *, arm=False):
+        """arm: emulated ones with an ARM64 processor."""
         (work / "mnt").mkdir(parents=True)
         self.work, self.serials = work, {name: f"127.0.0.1:{port}" for name, port in self.PORTS.items()}
         self.environment = {
@@ -58,9 +69,10 @@ class Phones:
             "ADB_SERVER_SOCKET": f"localfilesystem:{work / 'adb.sock'}",
             "HOME": str(work),
         }
-        options = ["-r"] * (os.geteuid() != 0)
+        options = ["-r"] * (arm or os.geteuid() != 0)
+        arguments = [(ARM if arm else PEER) / "root", work, PEER / "adb", ARM / "qemu-aarch64" if arm else ""]
         self._init = subprocess.Popen(
-            ["unshare", *options, "-nmp", "--fork", "--kill-child", "sh", "-c", _INIT, "sh", PEER / "root", work],
+            ["unshare", *options, "-nmp", "--fork", "--kill-child", "sh", "-c", _INIT, "sh", *arguments],
             env=os.environ | self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

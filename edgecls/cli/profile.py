@@ -10,6 +10,9 @@ import typer
 
 from edgecls import artifact, reports
 from edgecls.cli.words import words
+from edgecls.devices import adb
+from edgecls.devices.benchmark import COOL_SECONDS
+from edgecls.devices.tools import DELEGATES
 from edgecls.errors import UnknownName, UsageError
 from edgecls.profiling import Settings
 from edgecls.runtimes import RUNTIMES
@@ -24,7 +27,9 @@ def profile(
             help="Architectures, and .tflite or .onnx files from anywhere; a set of seven if none.",
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="Runtimes, by commas.")] = ",".join(RUNTIMES),
+    runtime: Annotated[
+        str | None, typer.Option(help=f"Runtimes, by commas; {','.join(RUNTIMES)}.", show_default=False)
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -36,6 +41,33 @@ def profile(
     runs: Annotated[int, typer.Option(help="Measure at least as many runs,")] = Settings.runs,
     min_seconds: Annotated[float, typer.Option(help="and for at least as long.")] = Settings.min_seconds,
     warmup: Annotated[int, typer.Option(help="Runs before those, at least; 0 for none.")] = Settings.warmup,
+    device: Annotated[
+        bool,
+        typer.Option(
+            "--device",
+            help="Measure .tflite files on a phone, by adb: the one whose serial is among the names, or the only one.",
+        ),
+    ] = False,
+    benchmark_bin: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="With --device: your copy of benchmark_model.", show_default=False),
+    ] = None,
+    delegate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(DELEGATES),
+            help=f"With --device: what runs the graph; {DELEGATES[0]}.",
+            show_default=False,
+        ),
+    ] = None,
+    cool: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help=f"With --device: so long may the phone cool down before a file; {COOL_SECONDS:.0f}.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -50,11 +82,16 @@ def profile(
 ) -> None:
     """Measure time and memory of models, each in a process of its own, one after the other.
 
-    What is missing is exported first. Interrupted, the same call goes on where it was.
+    What is missing is exported first. Interrupted, the same call goes on where it was. With --device the phone
+    measures, by a benchmark tool of yours, and what this computer measured of the same files stands beside it.
     """
     format = _format(format, out)
     if out is not None:
         _check_writable(out)
+    targets, serial = _phone(targets or [], benchmark_bin) if device else (targets, None)
+    for option, value in (("--benchmark-bin", benchmark_bin), ("--delegate", delegate), ("--cool", cool)):
+        if value is not None and not device:
+            raise UsageError(f"{option} is for phones; add --device")
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -79,6 +116,10 @@ def profile(
             runs=runs,
             min_seconds=min_seconds,
             warmup=warmup,
+            device=serial,
+            benchmark_bin=benchmark_bin,
+            delegate=delegate or DELEGATES[0],
+            cool_seconds=COOL_SECONDS if cool is None else cool,
             artifacts=artifacts,
             on_step=lambda step: progress.update(
                 task, description=step.what, completed=step.number, total=step.total
@@ -94,6 +135,17 @@ def profile(
             file.write(reports.render(profiles, format))
     if any(profile.error or profile.subject.cost is None for profile in profiles):
         raise typer.Exit(1)
+
+
+def _phone(targets: list[str], benchmark_bin: Path | None) -> tuple[list[str], str | bool]:
+    """What to measure, and the phone that is named among it; True for the only one."""
+    if benchmark_bin is None:  # before a phone is asked for
+        return targets, True
+    serials = {one.serial for one in adb.listed()}
+    named = [target for target in targets if target in serials]
+    if len(named) > 1:
+        raise UsageError(f"one phone at a time is measured on, got {', '.join(named)}")
+    return [target for target in targets if target not in serials], named[0] if named else True
 
 
 def _format(format: str | None, out: Path | None) -> str:

@@ -23,6 +23,7 @@ echo "cores=$(nproc 2>/dev/null)"
 echo "governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null)"
 echo "memory=$(grep -m 1 MemTotal /proc/meminfo 2>/dev/null)"
 for name in 'model name' Hardware flags Features; do echo "$name=$(grep -m 1 "^$name" /proc/cpuinfo 2>/dev/null)"; done
+echo "shell=$(readlink /proc/$$/exe 2>/dev/null)"
 echo "disk=$(df -k {FOLDER.rpartition("/")[0]} 2>/dev/null | tail -n 1)"
 """
 #: ABIs that run on a kernel of this machine, best first, where Android's own list is not to be had.
@@ -72,7 +73,8 @@ def parse(text: str) -> Facts:
 
     machine = told.get("machine", "")
     listed = (known("ro.product.cpu.abilist") or known("ro.product.cpu.abi") or "").split(",")
-    virtual = "1" in (told.get("ro.kernel.qemu"), told.get("ro.boot.qemu")) or told.get("ro.hardware") in _VIRTUAL
+    # Under QEMU's user emulation the processes of others show what runs them, whatever else is made up.
+    virtual = "qemu" in told.get("shell", "") or "1" in (told.get("ro.kernel.qemu"), told.get("ro.boot.qemu")) or told.get("ro.hardware") in _VIRTUAL
     disk = re.search(r"\s\d+\s+\d+\s+(\d+)\s+\d+%", told.get("disk", ""))
     features = set(_after_colon(known("Features") or known("flags")).split())
     return Facts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import re
 import shlex
@@ -47,16 +48,23 @@ class Placed:
 
 
 def place(
-    phone: Phone, folder: str, items: Sequence[Item], *, on_bytes: Callable[[int, int], None] = lambda done, total: None
+    phone: Phone,
+    folder: str,
+    items: Sequence[Item],
+    *,
+    elsewhere: str = "",
+    on_bytes: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Placed]:
     """Put `items` into `folder` of the phone, which is made where it is missing.
 
     Each is sent under another name, its size and sha256 are taken on the phone, and then all of them
-    are moved into place, the last item last. on_bytes(done, total) tells how far it is.
+    are moved into place, the last item last. on_bytes(done, total) tells how far it is. elsewhere: how to
+    choose another folder, for errors.
     Raises UsageError where the folder cannot be written to, WorkFailed where the phone is full, a file
     arrives damaged or the connection is lost; what was there before is untouched then.
     """
-    there = _look(phone, folder, items)
+    refusal = functools.partial(_refusal, phone, folder, elsewhere)
+    there = _look(phone, folder, items, refusal)
     missing = [item for item in items if there.get(item.name) != item.sha256]
     total, done = sum(item.bytes for item in missing), 0
     partials = {item.name: f"{folder}/.{item.name}.{uuid.uuid4().hex[:8]}.partial" for item in missing}
@@ -68,7 +76,7 @@ def place(
                 item.source, partials[item.name], on_bytes=lambda some, before=before: on_bytes(before + some, total)
             )
             if complaint:
-                raise _refusal(phone, folder, complaint, item)
+                raise refusal(complaint, item)
             done += item.bytes
             on_bytes(done, total)
         _check(phone, missing, partials)
@@ -76,7 +84,7 @@ def place(
             moves = [_move(item, partials[item.name], f"{folder}/{item.name}") for item in missing]
             code, words = phone.shell(" && ".join(moves))
             if code:
-                raise _refusal(phone, folder, words)
+                raise refusal(words)
     except BaseException:
         with contextlib.suppress(EdgeclsError):  # a phone that is gone cannot be tidied
             phone.shell(f"rm -f {_quoted(partials.values())}", seconds=5, last_will=True)
@@ -103,11 +111,11 @@ def digests(phone: Phone, paths: Mapping[str, int]) -> dict[str, str]:
     return found
 
 
-def _look(phone: Phone, folder: str, items: Sequence[Item]) -> dict[str, str]:
+def _look(phone: Phone, folder: str, items: Sequence[Item], refusal: Callable[[str], EdgeclsError]) -> dict[str, str]:
     """Digests of what is there, by name. Makes the folder."""
     code, words = phone.shell(f"mkdir -p {shlex.quote(folder)}")
     if code:
-        raise _refusal(phone, folder, words)
+        raise refusal(words)
     _, text = phone.shell(
         f"cd {shlex.quote(folder)} && for file in {_quoted(item.name for item in items)}; do "
         'if [ -d "$file" ]; then echo "folder $file"; elif [ -f "$file" ]; then stat -c "%s %n" "$file"; fi; done; '
@@ -143,15 +151,16 @@ def _move(item: Item, partial: str, path: str) -> str:
     return f"chmod {mode} {shlex.quote(partial)} && mv -f {shlex.quote(partial)} {shlex.quote(path)}"
 
 
-def _refusal(phone: Phone, folder: str, words: str, item: Item | None = None) -> EdgeclsError:
+def _refusal(phone: Phone, folder: str, elsewhere: str, words: str, item: Item | None = None) -> EdgeclsError:
     """What the phone said, as an error with the way out."""
+    other = f", or {elsewhere}" if elsewhere else ""
     said = words.lower()
     if any(each in said for each in _FULL):
         what = f"{item.name} ({item.bytes / 1e6:.2f} MB)" if item else folder
-        return WorkFailed(f"{phone.serial} is full: no space left for {what}; make room there, or choose another folder with --to")
+        return WorkFailed(f"{phone.serial} is full: no space left for {what}; make room there{other}")
     if any(each in said for each in _CLOSED):
         reason = words.strip().rpartition(": ")[2]
-        return UsageError(f"cannot write to {folder} on {phone.serial}: {reason}; choose another folder with --to, such as {FOLDER}")
+        return UsageError(f"cannot write to {folder} on {phone.serial}: {reason}" + (f"; {elsewhere}" if elsewhere else ""))
     return WorkFailed(f"{phone.serial} does not take {item.name if item else folder}: {words.strip()}")
 
 

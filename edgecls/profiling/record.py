@@ -244,8 +244,8 @@ class Profile:
 
     def _phone_warnings(self) -> list[str]:
         found, device = [], self.device
-        if device.emulated:
-            found.append("an emulator ran it: these times are no phone's, and are compared with nothing")
+        if self.timing and "not be executed" in (self.timing.delegate or ""):
+            found.append("the delegate took nothing: these are times of the CPU")
         statistics = self.timing and self.timing.statistics
         if statistics and (statistics.std_ms or 0) > _NOISY * statistics.mean_ms:
             share = statistics.std_ms / statistics.mean_ms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from pathlib import Path
 
 from edgecls import __version__, artifact, pretrained, profiling, registry
 from edgecls import runtimes as runtime_table
+from edgecls.devices import adb
+from edgecls.devices.adb import Phone
+from edgecls.devices.benchmark import COOL_SECONDS, Bench
+from edgecls.devices.tools import DELEGATES, WHERE, Tool, recognise
 from edgecls.errors import BadFile, UnknownName, UsageError, WorkFailed
 from edgecls.exporters.recipe import PRECISIONS, precisions_of, recipe_for
 from edgecls.profiling import Profile, Settings, Subject
@@ -29,6 +34,8 @@ DEFAULT_MODELS = (
     "vgg16",
 )
 DEFAULT_PRECISIONS = ("fp32", "int8")
+#: The runtime that benchmark tools on phones have.
+ON_PHONES = "litert"
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,10 @@ def profile(
     runs: int = Settings.runs,
     min_seconds: float = Settings.min_seconds,
     warmup: int = Settings.warmup,
+    device: str | bool | None = None,
+    benchmark_bin: str | Path | None = None,
+    delegate: str = DELEGATES[0],
+    cool_seconds: float = COOL_SECONDS,
     artifacts: str | Path = artifact.FOLDER,
     on_step: Callable[[Step], None] = lambda step: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -81,6 +92,9 @@ def profile(
     runtimes: "litert", "ort"; all by default. precisions: of named architectures, fp32 and int8 by
         default; a file must be of one of them where they are given.
     threads, runs, min_seconds, warmup: see `profiling.Settings`.
+    device: measure on the phone of this serial, True the only one, with the tool `benchmark_bin`, see
+        `devices.tools`; .tflite only. delegate: of `tools.DELEGATES`. cool_seconds: what the phone may take
+        before a file to cool down. What this computer measured of the same files before is returned too.
     artifacts: the folder of exported artifacts. Every profile is added to its `profiles.jsonl`;
         a call that was interrupted goes on where it was when it is repeated.
     on_note is given what a user must be told, in words.
@@ -89,7 +103,10 @@ def profile(
     Raises UnknownName, BadFile, UsageError before any work.
     """
     settings = Settings(threads=threads, runs=runs, min_seconds=min_seconds, warmup=warmup)
-    chosen = [runtime_table.get(name) for name in runtimes or runtime_table.RUNTIMES]
+    tool = None if device is None else _tool(benchmark_bin, delegate, cool_seconds)
+    chosen = [runtime_table.get(name) for name in runtimes or (tool and [ON_PHONES]) or runtime_table.RUNTIMES]
+    if tool and [runtime.name for runtime in chosen] != [ON_PHONES]:
+        raise UsageError(f"on a phone {ON_PHONES} alone is measured, got --runtime {', '.join(runtimes)}")
     for precision in precisions or ():
         if precision not in PRECISIONS:
             raise UnknownName("precision", precision, PRECISIONS)
@@ -100,6 +117,11 @@ def profile(
     versions = {runtime.name: runtime.version for runtime in needed}
     folder = Path(artifacts)
     artifact.check_writable(folder, "--artifacts")
+    bench = None
+    if tool:
+        phone = Phone(adb.choose(None if device is True else device).serial)
+        options = {"delegate": delegate, "cool_seconds": cool_seconds, "logs": folder / "logs", "on_note": on_note}
+        bench = Bench(phone, tool, **options)
     precisions = precisions or DEFAULT_PRECISIONS
     for precision in precisions:
         if names and precision not in precisions_of(runtime.format for runtime in chosen):
@@ -111,7 +133,8 @@ def profile(
         cases += _exported(name, chosen, precisions, folder, on_note)
 
     store = Store(folder)
-    plan = json.dumps([__version__, versions, dataclasses.asdict(settings), [case.key for case in cases]])
+    place = bench.key if bench else []
+    plan = json.dumps([__version__, versions, dataclasses.asdict(settings), place, [case.key for case in cases]])
     run = store.begin(hashlib.sha256(plan.encode()).hexdigest())
     for note in run.notes:
         on_note(note)
@@ -125,9 +148,8 @@ def profile(
         measured = known.get(case.key)
         if measured is None:
             try:
-                measured = profiling.profile_file(
-                    case.path, case.subject, settings, run=run.name, error=case.error
-                )
+                measure = bench.profile_file if bench else profiling.profile_file
+                measured = measure(case.path, case.subject, settings, run=run.name, error=case.error)
             except KeyboardInterrupt:
                 on_note(f"{len(profiles)} of {len(cases)} are measured; the same call goes on from there")
                 raise
@@ -137,7 +159,31 @@ def profile(
         if notes:
             on_note(f"{case}: {'; '.join(notes)}")
     store.finish()
-    return profiles
+    return profiles + (_measured_here(profiles, store, on_note) if bench else [])
+
+
+def _tool(benchmark_bin: str | Path | None, delegate: str, cool_seconds: float) -> Tool:
+    """Raises UsageError, BadFile where there is none, or not for such options."""
+    if benchmark_bin is None:
+        raise UsageError(f"--device needs --benchmark-bin, your copy of benchmark_model for the phone, {WHERE}")
+    if not 0 <= cool_seconds < math.inf:
+        raise UsageError(f"--cool must be at least 0, got {cool_seconds}")
+    tool = recognise(Path(benchmark_bin))
+    tool.check_delegate(delegate)
+    return tool
+
+
+def _measured_here(profiles: Sequence[Profile], store: Store, on_note: Callable[[str], None]) -> list[Profile]:
+    """The latest that this computer measured of the same files with as many threads."""
+    latest = {
+        (p.subject.sha256, p.runtime, p.settings.threads): p
+        for p in store.read()[0]
+        if p.device is None and p.timing is not None
+    }
+    wanted = {(p.subject.sha256, p.runtime, p.settings.threads): p for p in profiles if p.timing and not p.emulated}
+    if missing := [p.subject.file for key, p in wanted.items() if key not in latest]:
+        on_note(f"to compare with this computer, measure here too, with as many threads: {', '.join(missing)}")
+    return [latest[key] for key in wanted if key in latest]
 
 
 def _sort_out(targets: Iterable[str | Path]) -> tuple[list[str], list[Path]]:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from edgecls import artifact, pretrained, registry, runtimes
 from edgecls.artifact import Artifact
 from edgecls.devices import adb
-from edgecls.devices.adb import Phone, Stopped
+from edgecls.devices.adb import Phone
 from edgecls.devices.push import FOLDER, Item, Placed, place
 from edgecls.errors import BadFile, EdgeclsError, UnknownName, UsageError
 from edgecls.exporters.recipe import recipe_for
@@ -143,7 +143,7 @@ def _warnings(found: Artifact) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class _Parcel:
-    """What goes into one folder. models: names of the model files among the items."""
+    """What goes into the folder of one model."""
 
     model: str
     items: tuple[Item, ...]
@@ -185,7 +185,11 @@ def _send(ready, to: str, parcels: Sequence[_Parcel], on_bytes) -> list[Pushed]:
         known = {"serial": phone.serial, "model": parcel.model, "folder": folder}
         try:
             placed = place(
-                phone, folder, parcel.items, on_bytes=lambda done, total: on_bytes(phone.serial, done, total)
+                phone,
+                folder,
+                parcel.items,
+                elsewhere="choose another folder with --to",
+                on_bytes=lambda done, total: on_bytes(phone.serial, done, total),
             )
         except EdgeclsError as error:
             return Pushed(**known, files=(), error=error)
