@@ -35,6 +35,8 @@ _DEVIATION = (
     {_BUILTIN.MUL, _BUILTIN.SQUARE, _BUILTIN.SQUARED_DIFFERENCE},
 )
 
+#: Stands in the older field of an op's kind for all that have a larger number.
+_PLACEHOLDER = 127
 #: First versions of QUANTIZE and DEQUANTIZE that know int8, and int16.
 _QUANTIZE_VERSION = {schema.TensorType.INT8: 2, schema.TensorType.INT16: 3}
 #: The same of MINIMUM.
@@ -117,6 +119,8 @@ def fragile(data: bytes) -> list[str]:
 
 
 def write(model: schema.ModelT, path: Path) -> None:
+    for code in model.operatorCodes:  # of ops that it adds the quantizer says ADD here, where older readers look first
+        code.deprecatedBuiltinCode = min(code.builtinCode, _PLACEHOLDER)
     weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     builder = flatbuffers.Builder(weights + (1 << 20))  # grown once at most: growing copies it all
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -215,8 +219,7 @@ def _code(model, builtin: int, version: int) -> int:
         if (known.builtinCode, known.version) == (builtin, version):
             return number
     entry = schema.OperatorCodeT()
-    entry.builtinCode, entry.deprecatedBuiltinCode = builtin, min(builtin, 127)
-    entry.version = version
+    entry.builtinCode, entry.version = builtin, version
     model.operatorCodes.append(entry)
     return len(model.operatorCodes) - 1
 
