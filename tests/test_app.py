@@ -45,16 +45,16 @@ def packages(tmp_path, monkeypatch):
     """The folder of packages that stand for LiteRT.js: a few bytes a file."""
     folder = tmp_path / "packages"
     folder.mkdir()
-    made = []
-    for package in litertjs.PACKAGES:
+    made = {}
+    for package, files in litertjs.PACKAGES.items():
         with tarfile.open(folder / package.tarball, "w:gz") as archive:
-            for member in (*package.files, "../outside", "dist/other.js"):
+            for member in (*files, "../outside", "dist/other.js"):
                 info = tarfile.TarInfo(f"package/{member}")
                 info.size = len(member)
                 archive.addfile(info, io.BytesIO(member.encode()))
         digest = hashlib.sha512((folder / package.tarball).read_bytes()).digest()
-        made.append(dataclasses.replace(package, integrity=f"sha512-{base64.b64encode(digest).decode()}"))
-    monkeypatch.setattr(litertjs, "PACKAGES", tuple(made))
+        made[dataclasses.replace(package, integrity=f"sha512-{base64.b64encode(digest).decode()}")] = files
+    monkeypatch.setattr(litertjs, "PACKAGES", made)
     return folder
 
 
@@ -243,13 +243,14 @@ def registry(packages, tmp_path, monkeypatch):
     """A server that has the packages, as npm's registry has them."""
     monkeypatch.setenv(fetch.CACHE, str(tmp_path / "cache"))
     monkeypatch.delenv(fetch.OFFLINE, raising=False)
+    monkeypatch.delenv("npm_config_registry", raising=False)
     monkeypatch.setattr(download, "_silent", {})
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with web.Web().serving() as server:
         for package in litertjs.PACKAGES:
-            path = package.url("").removeprefix("/")
-            server.put(f"/npm/{path}", (packages / package.tarball).read_bytes())
+            path = package.url.removeprefix("https://registry.npmjs.org")
+            server.put(f"/npm{path}", (packages / package.tarball).read_bytes())
         monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"{server.address}/npm/")
         yield server
 
@@ -279,9 +280,10 @@ def test_without_a_network_the_way_out_is_said(make, monkeypatch):
         make(js_dir=None)
 
 
-def test_what_is_pinned_can_be_held_against_npm():
+def test_what_is_pinned_can_be_held_against_npm(monkeypatch):
+    monkeypatch.setenv("npm_config_registry", "https://registry.example/")
     core, utils = litertjs.PACKAGES
-    assert core.url("https://registry.example/") == "https://registry.example/@litertjs/core/-/core-2.5.3.tgz"
+    assert core.url == "https://registry.example/@litertjs/core/-/core-2.5.3.tgz"
     assert (core.tarball, utils.tarball) == ("litertjs-core-2.5.3.tgz", "litertjs-wasm-utils-2.5.3.tgz")
     for package in litertjs.PACKAGES:
         assert package.digest.startswith("sha512:") and len(package.digest) == len("sha512:") + 128

@@ -75,10 +75,26 @@ def web(
     _tell(out, model, f"python3 {out / 'serve.py'}, and open the address that it prints")
 
 
+@app_.command()
+def android(
+    model: _Model,
+    out: _Out,
+    labels: _Labels = None,
+    preprocess: _Preprocess = None,
+    force: _Force = False,
+) -> None:
+    """Make an Android project (Kotlin, Gradle) that classifies pictures on the phone.
+
+    The model runs in LiteRT. Its README says what of it could be tried here and what could not.
+    """
+    from edgecls.verbs import app as verb
+
+    with Bar() as bar:
+        verb.android(model, out, labels=labels, preprocess=preprocess, force=force, on_note=bar.note)
+    _tell(out, model, f"open {out} in Android Studio")
+
+
 def _tell(out: Path, model: Path, following: str) -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {size / 1e6:.1f} MB, {model.stat().st_size / 1e6:.1f} of it the model; README.md tells of it")
     print(f"next: {following}")
-@app_.callback()
-def _app() -> None:
-    pass

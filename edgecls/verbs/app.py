@@ -8,6 +8,7 @@ from pathlib import Path
 from edgecls import apps, artifact, metadata
 from edgecls import labels as label_files
 from edgecls.apps import About, litertjs
+from edgecls.apps import android as projects
 from edgecls.apps import web as pages
 from edgecls.artifact import TensorInfo
 from edgecls.errors import UsageError
@@ -47,6 +48,24 @@ def web(
     apps.check(out, model=about.path, force=force)
     packages = litertjs.tarballs(js_dir and Path(js_dir), on_bytes=on_bytes, on_note=on_note)
     pages.write(about, out, packages)
+
+
+def android(
+    model: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    preprocess: preprocessing.Said = None,
+    force: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> None:
+    """Write an Android project that runs the .tflite file `model` to the folder `out`.
+
+    The options are those of `web`. Raises UsageError, BadFile; `out` is as it was then.
+    """
+    about, out = describe(Path(model), labels, preprocess, on_note), Path(out)
+    apps.check(out, model=about.path, force=force)
+    projects.write(about, out)
 
 
 def describe(
