@@ -16,6 +16,7 @@ from edgecls.devices.adb import Phone
 from edgecls.errors import BadFile, UnknownName, UsageError
 from edgecls.profiling import Condition, Device, Statistics
 from edgecls.profiling.store import Store
+from edgecls.verbs import devices as devices_verb
 from edgecls.verbs import profile as verb
 
 SCRIPT = "#!/usr/bin/python3\nfrom ai_edge_litert.tools.benchmark_litert_model import main\nmain()\n"
@@ -180,6 +181,15 @@ def test_a_record_of_a_phone_is_read_back(tmp_path):
     assert store.read() == ([on_phone(6.0, median=False)], [])
 
 
+def test_profiles_of_another_schema_are_told_before_any_work(phones, tmp_path, wrong_tool):
+    path = tiny.save_tflite(tmp_path / "net.tflite")
+    old = json.dumps(made_up.profile().to_json() | {"schema": 2})
+    (tmp_path / "profiles.jsonl").write_text(old + "\n")
+    with pytest.raises(BadFile, match="schema 2 is not 3; use the edgecls that wrote it, or another folder with --artifacts"):
+        verb.profile(path, device=phones.serials["one"], benchmark_bin=wrong_tool, artifacts=tmp_path)
+    assert (tmp_path / "profiles.jsonl").read_text() == old + "\n"
+
+
 def test_what_this_computer_measured_of_the_same_file_last_is_brought(tmp_path):
     store = Store(tmp_path)
     for ms in (2.0, 3.0):
@@ -207,11 +217,13 @@ def test_a_real_tool_on_an_emulated_arm64_phone(tmp_path, monkeypatch):
     paths = [tiny.save_tflite(tmp_path / f"{name}.tflite") for name in ("first", "second")]
     try:
         serial = phones.add("one")
+        (seen,) = devices_verb.devices()
         call = {"device": True, "benchmark_bin": tool, "cool_seconds": 0, "runs": 5, "artifacts": tmp_path}
         measured = verb.profile(paths, **call)
         assert phones.shell("one", f"ls {benchmark._BENCH}") == ""
     finally:
         phones.end()
+    assert seen.facts.virtual and seen.facts.abis == ("arm64-v8a", "armeabi-v7a")
     assert [one.error for one in measured] == [None, None] and Store(tmp_path).read()[0] == measured
     for one in measured:
         assert one.emulated and one.device.serial == serial and one.device.abis[0] == "arm64-v8a"

@@ -41,12 +41,18 @@ def _row(one):
     return (
         one.listed.serial,
         "ready" if one.listed.ready else one.listed.state,
-        (known and known.model) or (one.listed.model or "-").replace("_", " "),
+        _model(one),
         (known and known.soc) or "-",
         android or "-",
         known.abis[0] if known else "-",
         f"{known.free / 1e6:.0f}" if known and known.free is not None else "-",
     )
+
+
+def _model(one):
+    if one.facts and one.facts.virtual:
+        return "an emulator"
+    return (one.facts and one.facts.model) or (one.listed.model or "-").replace("_", " ")
 
 
 def _record(one):

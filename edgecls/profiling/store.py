@@ -58,9 +58,8 @@ class Store:
                 continue
             try:
                 if record.get("schema") != SCHEMA:
-                    raise ValueError(
-                        f"schema {record.get('schema')!r} is not {SCHEMA}; use the edgecls that wrote it"
-                    )
+                    advice = "use the edgecls that wrote it, or another folder with --artifacts"
+                    raise ValueError(f"schema {record.get('schema')!r} is not {SCHEMA}; {advice}")
                 profiles.append(artifact.decode(Profile, record))
             except (ValueError, TypeError, AttributeError) as error:
                 raise BadFile(f"{place} is not a profile: {error}") from error

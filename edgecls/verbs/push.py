@@ -154,7 +154,7 @@ def _parcels(files: Iterable[Artifact], work: Path) -> list[_Parcel]:
     items: dict[str, dict[str, Item]] = {}
     for found in files:
         manifest = found.manifest
-        model = manifest.file.removesuffix(f"-{manifest.precision}.{manifest.format}")
+        model = Path(manifest.file).stem.removesuffix(f"-{manifest.precision}")
         wanted = [_item(found.path.name, found.path)]
         if manifest.labels:
             listed = work / model / LABELS
