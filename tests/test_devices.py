@@ -43,6 +43,25 @@ def test_every_state_that_adb_lists_is_read():
     assert [one.way_out and one.way_out.split()[0] for one in found] == [None, "unlock", "plug", "this", None, None]
 
 
+def test_a_phone_that_is_about_to_connect_is_waited_for(monkeypatch):
+    states = iter(["connecting", "authorizing", "device"])
+    answers = (adb.Answer(0, f"List of devices attached\na  {state}\n".encode(), "") for state in states)
+    monkeypatch.setattr(adb, "call", lambda *_: next(answers))
+    assert [one.state for one in adb.listed()] == ["device"]
+    monkeypatch.setattr(adb, "_PASSING_SECONDS", 0.2)
+    monkeypatch.setattr(adb, "call", lambda *_: adb.Answer(0, b"List of devices attached\na  authorizing\n", ""))
+    assert [one.way_out for one in adb.listed()] == ["unlock it and allow USB debugging for this computer"]
+
+
+def test_a_server_that_stands_still_is_told(monkeypatch):
+    def late(*_):
+        raise TimeoutError("20 s")
+
+    monkeypatch.setattr(adb, "call", late)
+    with pytest.raises(WorkFailed, match=r"adb itself does not answer \(20 s\); run `adb kill-server`"):
+        adb.listed()
+
+
 def test_what_is_no_list_is_an_error():
     with pytest.raises(WorkFailed, match="does not list devices: error: protocol fault; try `adb kill-server`"):
         adb.parse_list("error: protocol fault\n")

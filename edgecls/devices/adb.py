@@ -23,6 +23,8 @@ from edgecls.errors import UsageError, WorkFailed
 
 #: Seconds within which a phone that is there answers a small question.
 ANSWER_SECONDS = 20.0
+#: States that a phone passes through while it connects, and how long that may take.
+_PASSING, _PASSING_SECONDS = ("connecting", "authorizing"), 3.0
 #: Least bytes a second at which a file is sent; slower is no connection.
 _LEAST_SPEED = 100_000
 _POLL_SECONDS = 0.05
@@ -89,12 +91,23 @@ class Answer:
 
 
 def listed() -> list[Listed]:
-    """All phones that adb knows, ready or not. Raises UsageError without adb, WorkFailed where it fails."""
-    answer = call("devices", "-l")
-    if answer.code:
-        words = _last_line(answer.err) or _last_line(answer.text)
-        raise WorkFailed(f"adb does not list devices: {words}; try `adb kill-server`")
-    return parse_list(answer.text)
+    """All phones that adb knows, ready or not. Raises UsageError without adb, WorkFailed where it fails.
+
+    One that is about to connect is waited for, some seconds.
+    """
+    end = time.monotonic() + _PASSING_SECONDS
+    while True:
+        try:
+            answer = call("devices", "-l")
+        except TimeoutError as error:
+            raise WorkFailed(f"adb itself does not answer ({error}); run `adb kill-server` and repeat the call") from error
+        if answer.code:
+            words = _last_line(answer.err) or _last_line(answer.text)
+            raise WorkFailed(f"adb does not list devices: {words}; try `adb kill-server`")
+        found = parse_list(answer.text)
+        if not any(one.state in _PASSING for one in found) or time.monotonic() > end:
+            return found
+        time.sleep(_POLL_SECONDS)
 
 
 def parse_list(text: str) -> list[Listed]:

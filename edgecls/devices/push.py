@@ -148,7 +148,8 @@ def _check(phone: Phone, items: Sequence[Item], partials: Mapping[str, str]) -> 
 
 def _move(item: Item, partial: str, path: str) -> str:
     mode = "755" if item.executable else "644"
-    return f"chmod {mode} {shlex.quote(partial)} && mv -f {shlex.quote(partial)} {shlex.quote(path)}"
+    # Shared storage has no modes and may say so.
+    return f"{{ chmod {mode} {shlex.quote(partial)} 2>/dev/null; mv -f {shlex.quote(partial)} {shlex.quote(path)}; }}"
 
 
 def _refusal(phone: Phone, folder: str, elsewhere: str, words: str, item: Item | None = None) -> EdgeclsError:
