@@ -11,15 +11,12 @@ from made_up import timing
 
 import edgecls.cli
 from edgecls import reports
-from edgecls.devices import benchmark, tools
+from edgecls.devices import tools
 from edgecls.devices.adb import Phone
 from edgecls.errors import BadFile, UnknownName, UsageError
 from edgecls.profiling import Condition, Device, Statistics
 from edgecls.profiling.store import Store
-from edgecls.verbs import devices as devices_verb
 from edgecls.verbs import profile as verb
-
-SCRIPT = "#!/usr/bin/python3\nfrom ai_edge_litert.tools.benchmark_litert_model import main\nmain()\n"
 
 
 @pytest.fixture
@@ -200,33 +197,3 @@ def test_what_this_computer_measured_of_the_same_file_last_is_brought(tmp_path):
     assert here.timing.median_ms == 3.0
     assert notes == ["to compare with this computer, measure here too, with as many threads: tinynet-int8.tflite"]
     assert verb._measured_here([on_phone(6.0, emulated=True)], store, notes.append) == []
-
-
-@pytest.mark.slow
-def test_a_real_tool_on_an_emulated_arm64_phone(tmp_path, monkeypatch):
-    if not (phone.ARM / "complete").is_file() or not (phone.PEER / "complete").is_file():
-        pytest.skip("no ARM64 phone; run scripts/peer_adb and scripts/peer_arm")
-    try:
-        phones = phone.Phones(tmp_path / "phones", arm=True)
-    except (OSError, RuntimeError) as error:
-        pytest.skip(f"no namespaces with an emulator on this machine: {error}")
-    for name, value in phones.environment.items():
-        monkeypatch.setenv(name, value)
-    tool = tmp_path / "litert-benchmark"
-    tool.write_text(SCRIPT)
-    paths = [tiny.save_tflite(tmp_path / f"{name}.tflite") for name in ("first", "second")]
-    try:
-        serial = phones.add("one")
-        (seen,) = devices_verb.devices()
-        call = {"device": True, "benchmark_bin": tool, "cool_seconds": 0, "runs": 5, "artifacts": tmp_path}
-        measured = verb.profile(paths, **call)
-        assert phones.shell("one", f"ls {benchmark._BENCH}") == ""
-    finally:
-        phones.end()
-    assert seen.facts.virtual and seen.facts.abis == ("arm64-v8a", "armeabi-v7a")
-    assert [one.error for one in measured] == [None, None] and Store(tmp_path).read()[0] == measured
-    for one in measured:
-        assert one.emulated and one.device.serial == serial and one.device.abis[0] == "arm64-v8a"
-        assert one.timing.statistics.runs == 5 and one.timing.median_ms > 0 and one.timing.delegate == "XNNPACK"
-        assert "asimd" in one.machine.features and one.machine.system.endswith("aarch64")
-    assert not any("this computer" in line for line in reports.summary_lines(measured))
