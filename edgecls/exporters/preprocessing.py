@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from edgecls import keras_file, registry
 from edgecls.errors import EdgeclsError, UnknownName, UsageError
+from edgecls.metadata import Metadata
 from edgecls.spec import PREPROCESS, Preprocess
 
 #: (factor, offset) of an operation that makes `factor * x + offset` of its input: a number, or one per channel.
@@ -52,6 +53,18 @@ def parse(said: Said, known: Preprocess | None = None) -> Preprocess | None:
     if known is None and not {"mean", "std"} <= values.keys():
         raise UsageError(f"--preprocess {word} is not enough; give mean and std, or a name such as torch before it")
     return _record(known or PREPROCESS["none"], values) if values else known
+
+
+def carried(metadata: Metadata) -> Preprocess | None:
+    """What a file's own metadata says, resized and cropped as `PREPROCESS` does it; None where it does not."""
+    if metadata.mean is None or metadata.color == "other":
+        return None
+    color = metadata.color or "rgb"
+    count = 1 if color == "gray" else 3
+    mean, std = (values * (count if len(values) == 1 else 1) for values in (metadata.mean, metadata.std))
+    if len(mean) != count:
+        return None
+    return dataclasses.replace(PREPROCESS["none"], mean=mean, std=std, color=color)
 
 
 def _named(word):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecls import artifact, builder, pretrained, registry
+from edgecls import artifact, builder, metadata, pretrained, registry
 from edgecls import labels as names
 from edgecls import weights as weights_files
 from edgecls.errors import BadFile, UsageError
@@ -29,7 +29,8 @@ class Source:
     name: of the folder and the files that are made. digest: identifies the weights; empty before
     published ones are here. spec: the row, where it is one; path: the model or weights file, where
     there is one; part: the dictionary in a checkpoint that its weights are in; choice: of the row's
-    weights, where they are in no file of the user's own. given_labels: of --labels. preprocess: None
+    weights, where they are in no file of the user's own. given_labels: of --labels, or the
+    file's own metadata. preprocess: None
     where nobody said how pictures become this model's input.
     custom, unsafe: see `keras_file.load`. notes: what a user must be told of a file. training: what
     `edgecls finetune` wrote into it.
@@ -201,19 +202,32 @@ def _file(path, kind, input_size, preprocess, custom, unsafe):
         module, _, name = entry.partition(":")
         if not all(part.isidentifier() for part in (*module.split("."), name)):
             raise UsageError(f"--custom {entry}: expected MODULE:NAME, such as my_layers:MyLayer")
+    carried, damaged = None, []
+    try:
+        carried = metadata.read(path) if kind in ("tflite", "onnx") else None
+    except BadFile as error:  # where all of the file is, the work fails
+        damaged = [f"the metadata of {path.name} cannot be read, and is left out: {error}"]
     scaled = preprocessing.takes_pixels(preprocessing.first_steps(path))
     training = record.read(path) if path.suffix.lower() == ".keras" else None
-    pixels = scaled and training is None
+    known = preprocessing.carried(carried) if carried else training and training.preprocess
+    pixels = scaled and known is None
     told = f"{path.name} scales pixels itself: it takes them as they are, 0..255; --preprocess says otherwise"
-    notes = [told] * (pixels and preprocess is None)
+    notes = damaged + [told] * (pixels and preprocess is None)
+    if carried and known and preprocess is None:
+        notes.append(f"{path.name} says itself how pictures become its input; --preprocess says otherwise")
+    labels = carried and carried.labels
+    if labels and (count := metadata.outputs(path)) and count != len(labels):
+        notes.append(f"{path.name} names {len(labels)} classes, and the model has {count}: its names are left out")
+        labels = None
     if training and not training.finished:
         notes.append(f"{path.name} was kept when its training was interrupted; finish it with the same edgecls finetune")
     return Source(
         kind=kind,
         name=path.resolve().name.removesuffix(path.suffix),
         digest=_digest(path),
-        preprocess=preprocessing.parse(preprocess, PREPROCESS["none"] if pixels else training and training.preprocess),
+        preprocess=preprocessing.parse(preprocess, PREPROCESS["none"] if pixels else known),
         path=path,
+        given_labels=labels,
         input_size=input_size,
         custom=tuple(custom),
         unsafe=unsafe,
