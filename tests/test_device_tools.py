@@ -92,6 +92,14 @@ def test_a_runtime_that_is_too_old_is_told_with_the_op_its_version_and_another_r
     assert tools.failure(outputs.OF_2020, "fp32") is None
 
 
+def test_what_a_tool_did_not_know_or_could_not_do_is_told():
+    assert tools.ignored("STARTING!\nUnconsumed cmdline flags: --allow_fp16\nMin num runs: [50]\n") == ["--allow_fp16"]
+    assert tools.ignored("WARN: Unconsumed cmdline flags: --use_gpu=true --min_secs=1\n") == ["--use_gpu=true", "--min_secs=1"]
+    assert tools.ignored(outputs.OF_2020) == []
+    told = tools.failure("Failed to apply GPU delegate.\nBenchmarking failed.\n", "fp32")
+    assert told == "the phone does not run the file by its GPU delegate; take another --delegate"
+
+
 def program(path, *, bits=64, machine=183):
     path.write_bytes(b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9) + struct.pack("<HH", 3, machine) + bytes(44))
     return path

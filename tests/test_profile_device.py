@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import benchmark_outputs as outputs
 import made_up
 import phone
 import pytest
@@ -59,6 +60,24 @@ def test_a_measurement_that_is_interrupted_ends_on_the_phone_too(phones, tmp_pat
     look = "ps -A -o ARGS | grep '[s]leep 60'"
     assert phones.shell("one", look) == ""
     assert "sleep 60" in phones.shell("one", f"sleep 60 & {look}; kill $!")
+
+
+@pytest.mark.parametrize(("delegate", "error"), [("gpu", "it does not know --use_gpu=true, which --delegate gpu"), ("xnnpack", None)])
+def test_a_flag_that_the_tool_does_not_know_is_told(phones, tmp_path, wrong_tool, monkeypatch, delegate, error):
+    printed = tmp_path / "printed"
+    printed.write_text(f"STARTING!\nUnconsumed cmdline flags: --use_{delegate}=true\n" + outputs.OF_2020)
+    phones.adb("-s", phones.serials["one"], "push", printed, "/data/local/tmp/printed")
+    monkeypatch.setattr(tools.Tool, "arguments", lambda *_: ["cat", "/data/local/tmp/printed"])
+    notes = []
+    call = {"device": phones.serials["one"], "cool_seconds": 0, "artifacts": tmp_path / "kept", "on_note": notes.append}
+    path, tool = tiny.save_tflite(tmp_path / "net.tflite"), wrong_tool.rename(tmp_path / "toybox")
+    (one,) = verb.profile(path, benchmark_bin=tool, delegate=delegate, **call)
+    if error:
+        assert error in one.error
+    else:
+        assert one.error is None and one.timing.median_ms == pytest.approx(33.2094) and one.timing.mean_only
+        assert "toybox does not know --use_xnnpack=true and went on without" in notes
+        assert "to compare with this computer, measure here too, with as many threads: net.tflite" in notes
 
 
 @pytest.mark.parametrize(

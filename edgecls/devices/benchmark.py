@@ -15,7 +15,7 @@ from edgecls.devices import tools
 from edgecls.devices.adb import Phone
 from edgecls.devices.facts import Facts, describe
 from edgecls.devices.push import FOLDER, Item, place
-from edgecls.devices.tools import Tool
+from edgecls.devices.tools import DELEGATES, Tool
 from edgecls.errors import EdgeclsError, WorkFailed
 from edgecls.profiling import Condition, Device, Profile, Settings, Subject, Timing
 from edgecls.profiling.machine import Machine
@@ -60,6 +60,8 @@ class Bench:
         self.name = f"{tool.path.name} {artifact.sha256(tool.path)[:12]}"
         (self._tool,) = place(phone, FOLDER, [_item(tool.path, executable=True)])
         self._at_first = self._condition()
+        if tool.abi is None:
+            on_note(f"{tool.path.name} is a script, which knows numbers of runs alone: --min-seconds does not count")
 
     @property
     def key(self) -> list[str]:
@@ -112,12 +114,18 @@ class Bench:
         try:
             if code:
                 raise ValueError(f"exit code {code}")
-            return tools.parse(printed, {"num_threads": settings.threads, "delegate": self.delegate})
+            timing = tools.parse(printed, {"num_threads": settings.threads, "delegate": self.delegate})
+            unknown = tools.ignored(printed)
+            if self.delegate != DELEGATES[0] and any(flag.startswith("--use_") for flag in unknown):
+                raise ValueError(f"it does not know {' '.join(unknown)}, which --delegate {self.delegate} needs")
         except ValueError as error:
             log = self._keep(printed, subject)
             known = tools.failure(printed, subject.precision)
             reason = known or f"{self.tool.path.name} did not end as it should: {error}"
             raise WorkFailed(f"{reason}; all that it printed is in {log}") from error
+        if unknown:
+            self.on_note(f"{self.tool.path.name} does not know {' '.join(unknown)} and went on without")
+        return timing
 
     def _tidy(self, script: str) -> None:
         """As far as the phone is still there."""

@@ -65,6 +65,8 @@ _APPLIED = re.compile(
     re.MULTILINE,
 )
 _TAKEN = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions")
+_IGNORED = re.compile(r"Unconsumed cmdline flags: (.+)$", re.MULTILINE)
+_REFUSED = re.compile(r"Failed to apply (\w+) delegate")
 _LACKING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
 
 
@@ -202,6 +204,11 @@ def _delegate(text: str) -> str | None:
     return "XNNPACK" if "Created TensorFlow Lite XNNPACK delegate" in text else None
 
 
+def ignored(text: str) -> list[str]:
+    """Flags that a tool does not know and went on without."""
+    return [flag for flags in _IGNORED.findall(text) for flag in flags.split()]
+
+
 def failure(text: str, precision: str) -> str | None:
     """Why a tool gave up, where that is known, with the way out."""
     if lacking := _LACKING.search(text):
@@ -210,6 +217,8 @@ def failure(text: str, precision: str) -> str | None:
             f"the runtime in this benchmark tool is too old for the file: it has no {op} version {version}; take a newer "
             f"tool, {WHERE}{_older(precision)}"
         )
+    if refused := _REFUSED.search(text):
+        return f"the phone does not run the file by its {refused[1]} delegate; take another --delegate"
     if "not executable" in text or "Permission denied" in text:
         return "the phone does not let the tool run; see that it is a program for Android or Linux"
     return None
