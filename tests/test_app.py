@@ -5,6 +5,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import socket
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -293,6 +296,19 @@ def test_the_command_says_what_it_made_and_what_comes_next(model, tmp_path):
     answer = command.edgecls("app", "web", "--model", model, "--out", tmp_path / "page", "--preprocess", "tf")
     assert answer.returncode == 1  # nothing is downloaded in tests
     assert "--js-dir" in answer.stderr and not (tmp_path / "page").exists()
-    answer = command.edgecls("app", "web", "--model", tmp_path, "--out", tmp_path / "page")
+    answer = command.edgecls("app", "web", "--model", model.parent, "--out", tmp_path.parent / "page")
     assert answer.returncode == 2 and "is a folder" in answer.stderr
     assert answer.stderr.count("\n") == 1
+    answer = command.edgecls("app", "android", "--model", model, "--out", tmp_path / "project", "--preprocess", "tf")
+    assert answer.returncode == 0
+    assert f"next: open {tmp_path / 'project'} in Android Studio" in answer.stdout
+
+
+@pytest.mark.parametrize("port", ["x", "99999999", "taken"])
+def test_the_server_says_what_is_wrong_with_a_port(port):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = str(taken.getsockname()[1]) if port == "taken" else port
+        command_line = [sys.executable, TEMPLATES / "web" / "serve.py", wanted]
+        answer = subprocess.run(command_line, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("serve.py: ") and answer.stderr.endswith("python3 serve.py 9000\n")

@@ -137,6 +137,7 @@ CASES = {
     "as_large_as_it_is_wanted.png": (scene(73, 90), {}),
     "palette.png": (scene(400, 300, "P"), {}),
     "gray.png": (scene(400, 301, "L"), {}),
+    "sixteen_bits.png": (Image.fromarray(np.random.default_rng(0).integers(0, 1 << 16, (90, 120), np.uint16)), {}),
     "lossless.webp": (scene(333, 257), {"lossless": True}),
     "profile.png": (scene(300, 400), {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()}),
 }

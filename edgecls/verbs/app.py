@@ -44,8 +44,9 @@ def web(
 
     Raises UsageError, BadFile, DownloadFailed; `out` is as it was then.
     """
-    about, out = describe(Path(model), labels, preprocess, on_note), Path(out)
-    apps.check(out, model=about.path, force=force)
+    model, out = Path(model), Path(out)
+    apps.check(out, model=model, force=force)
+    about = describe(model, labels, preprocess, on_note)
     packages = litertjs.tarballs(js_dir and Path(js_dir), on_bytes=on_bytes, on_note=on_note)
     pages.write(about, out, packages)
 
@@ -63,9 +64,9 @@ def android(
 
     The options are those of `web`. Raises UsageError, BadFile; `out` is as it was then.
     """
-    about, out = describe(Path(model), labels, preprocess, on_note), Path(out)
-    apps.check(out, model=about.path, force=force)
-    projects.write(about, out)
+    model, out = Path(model), Path(out)
+    apps.check(out, model=model, force=force)
+    projects.write(describe(model, labels, preprocess, on_note), out)
 
 
 def describe(

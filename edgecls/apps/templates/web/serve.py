@@ -23,12 +23,19 @@ class Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
 
-if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+def main() -> None:
     folder = str(Path(__file__).resolve().parent)
-    with ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=folder)) as server:
-        print(f"http://localhost:{server.server_port}", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            pass
+    try:
+        port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=folder))
+    except (OSError, OverflowError, ValueError) as error:
+        sys.exit(f"serve.py: {error}; name another port: python3 serve.py 9000")
+    print(f"http://localhost:{server.server_port}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()
