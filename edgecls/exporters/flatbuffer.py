@@ -81,6 +81,7 @@ def _drop_metadata(model):
         others = [tensor for graph in model.subgraphs for tensor in graph.tensors] + model.metadata
         for one in others:
             one.buffer -= one.buffer > entry.buffer
+    model.metadata = model.metadata or None
 
 
 def shapes(data: bytes) -> dict[str, tuple[int, ...]]:

@@ -153,11 +153,12 @@ def _change_image(tensor: dict[str, Any], metadata: Metadata, end: End) -> None:
         _set(tensor, "process_units", units or None)
     content = tensor.get("content", {})
     kind, properties = content.get("content_properties", ("ImageProperties", {}))
-    if kind == "ImageProperties" and (metadata.color or properties):  # without a color space for bgr
+    if kind == "ImageProperties":
         _set(properties, "color_space", COLOR_SPACES.get(metadata.color))
         if len(end.shape) == 4 and min(end.shape) > 0:
             properties.setdefault("default_size", {"width": end.shape[2], "height": end.shape[1]})
-        tensor["content"] = content | {"content_properties": (kind, properties)}
+        _set(content, "content_properties", (kind, properties) if metadata.color else None)
+        _set(tensor, "content", content or None)
 
 
 def _set(table: dict[str, Any], key: str, value: Any) -> None:
