@@ -120,7 +120,11 @@ class Phones:
 
     def adb(self, *arguments, timeout=20) -> subprocess.CompletedProcess:
         return subprocess.run(
-            ["adb", *map(str, arguments)], env=os.environ | self.environment, capture_output=True, text=True, timeout=timeout
+            ["adb", *map(str, arguments)],
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
 
     def shell(self, name: str, script: str) -> str:

@@ -40,7 +40,14 @@ def test_every_state_that_adb_lists_is_read():
         ("(no serial number)", "device", "y"),
     ]
     assert [one.ready for one in found] == [True, False, False, False, True, True]
-    assert [one.way_out and one.way_out.split()[0] for one in found] == [None, "unlock", "plug", "this", None, None]
+    assert [one.way_out and one.way_out.split()[0] for one in found] == [
+        None,
+        "unlock",
+        "plug",
+        "this",
+        None,
+        None,
+    ]
 
 
 def test_a_phone_that_is_about_to_connect_is_waited_for(monkeypatch):
@@ -49,7 +56,9 @@ def test_a_phone_that_is_about_to_connect_is_waited_for(monkeypatch):
     monkeypatch.setattr(adb, "call", lambda *_: next(answers))
     assert [one.state for one in adb.listed()] == ["device"]
     monkeypatch.setattr(adb, "_PASSING_SECONDS", 0.2)
-    monkeypatch.setattr(adb, "call", lambda *_: adb.Answer(0, b"List of devices attached\na  authorizing\n", ""))
+    monkeypatch.setattr(
+        adb, "call", lambda *_: adb.Answer(0, b"List of devices attached\na  authorizing\n", "")
+    )
     assert [one.way_out for one in adb.listed()] == ["unlock it and allow USB debugging for this computer"]
 
 
@@ -63,7 +72,9 @@ def test_a_server_that_stands_still_is_told(monkeypatch):
 
 
 def test_what_is_no_list_is_an_error():
-    with pytest.raises(WorkFailed, match="does not list devices: error: protocol fault; try `adb kill-server`"):
+    with pytest.raises(
+        WorkFailed, match="does not list devices: error: protocol fault; try `adb kill-server`"
+    ):
         adb.parse_list("error: protocol fault\n")
 
 
@@ -76,7 +87,11 @@ def test_what_is_no_list_is_an_error():
         (["a device", "b device"], None, "2 phones are ready: a, b; name one with --serial, or take --all"),
         (["a unauthorized"], None, "a is unauthorized: unlock it and allow USB debugging"),
         (["a unauthorized", "b device"], "a", "a is unauthorized: unlock it and allow USB debugging"),
-        (["a offline", "b unauthorized"], None, "a is offline: plug it in again.*; b is unauthorized: unlock"),
+        (
+            ["a offline", "b unauthorized"],
+            None,
+            "a is offline: plug it in again.*; b is unauthorized: unlock",
+        ),
     ],
 )
 def test_a_phone_that_cannot_be_taken_is_one_line_with_the_way_out(monkeypatch, found, serial, message):
@@ -144,7 +159,9 @@ def test_what_phones_tell_of_themselves():
     assert facts.parse("machine=aarch64\n").abis == ("arm64-v8a", "armeabi-v7a")
 
 
-@pytest.mark.parametrize("sign", ["ro.kernel.qemu=1", "ro.boot.qemu=1", "ro.hardware=ranchu", "Hardware=x : QEMU Virtual CPU"])
+@pytest.mark.parametrize(
+    "sign", ["ro.kernel.qemu=1", "ro.boot.qemu=1", "ro.hardware=ranchu", "Hardware=x : QEMU Virtual CPU"]
+)
 def test_an_emulator_is_recognised(sign):
     assert facts.parse(sign + "\n").virtual
 
@@ -164,7 +181,12 @@ def test_no_adb_is_one_line_that_says_how_to_get_it(capsys, monkeypatch, tmp_pat
     for words in (["devices"], ["push", "lenet5"]):
         code, out, err = run(capsys, monkeypatch, *words)
         assert (code, out) == (2, "") and len(err.splitlines()) == 1
-        assert "no adb on PATH; install" in err and "apt install adb" in err and "brew" in err and "winget" in err
+        assert (
+            "no adb on PATH; install" in err
+            and "apt install adb" in err
+            and "brew" in err
+            and "winget" in err
+        )
     sdk = tmp_path / "sdk" / "platform-tools"
     sdk.mkdir(parents=True)
     (sdk / "adb").touch(mode=0o755)
@@ -175,10 +197,16 @@ def test_no_adb_is_one_line_that_says_how_to_get_it(capsys, monkeypatch, tmp_pat
 def test_real_phones_are_listed(phones, capsys, monkeypatch):
     code, out, err = run(capsys, monkeypatch, "devices", "--json")
     records = json.loads(out)
-    assert code == 0 and err == "" and [one["serial"] for one in records] == [phones.serials[n] for n in ("one", "two")]
+    assert (
+        code == 0
+        and err == ""
+        and [one["serial"] for one in records] == [phones.serials[n] for n in ("one", "two")]
+    )
     for record in records:
         assert record["ready"] and record["way_out"] is None
-        assert record["facts"]["abis"] and record["facts"]["free"] > 50e6 and record["facts"]["android"] is None
+        assert (
+            record["facts"]["abis"] and record["facts"]["free"] > 50e6 and record["facts"]["android"] is None
+        )
     code, out, err = run(capsys, monkeypatch, "devices")
     assert code == 0 and err == "" and out.splitlines()[1].split()[:2] == [phones.serials["one"], "ready"]
 

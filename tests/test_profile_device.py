@@ -29,10 +29,18 @@ def wrong_tool(tmp_path):
 def test_output_that_nobody_understands_is_kept_and_named(phones, tmp_path, wrong_tool):
     path = tiny.save_tflite(tmp_path / "net.tflite")
     serial = phones.serials["one"]
-    (failed,) = verb.profile(path, device=serial, benchmark_bin=wrong_tool, cool_seconds=0, artifacts=tmp_path / "kept")
+    (failed,) = verb.profile(
+        path, device=serial, benchmark_bin=wrong_tool, cool_seconds=0, artifacts=tmp_path / "kept"
+    )
     (log,) = (tmp_path / "kept" / "logs").iterdir()
-    assert failed.error.startswith("benchmark_model did not end as it should: exit code ") and str(log) in failed.error
-    assert "Unknown command /data/local/tmp/edgecls/benchmark_model" in log.read_text() and log.name.startswith("net.tflite-127.0.0.1_5755-")
+    assert (
+        failed.error.startswith("benchmark_model did not end as it should: exit code ")
+        and str(log) in failed.error
+    )
+    assert (
+        "Unknown command /data/local/tmp/edgecls/benchmark_model" in log.read_text()
+        and log.name.startswith("net.tflite-127.0.0.1_5755-")
+    )
     assert failed.timing is None and failed.device.serial == serial and failed.device.after is None
     assert failed.runtime_version.startswith("benchmark_model ") and not failed.emulated
     assert Store(tmp_path / "kept").read() == ([failed], [])
@@ -41,7 +49,9 @@ def test_output_that_nobody_understands_is_kept_and_named(phones, tmp_path, wron
 
 
 def test_a_measurement_that_is_interrupted_ends_on_the_phone_too(phones, tmp_path, wrong_tool, monkeypatch):
-    monkeypatch.setattr(tools.Tool, "arguments", lambda *_: ["sleep", "60"])  # which toybox can, by its own name
+    monkeypatch.setattr(
+        tools.Tool, "arguments", lambda *_: ["sleep", "60"]
+    )  # which toybox can, by its own name
     wrong_tool = wrong_tool.rename(tmp_path / "toybox")
     path = tiny.save_tflite(tmp_path / "net.tflite")
     shell = Phone.shell
@@ -54,7 +64,11 @@ def test_a_measurement_that_is_interrupted_ends_on_the_phone_too(phones, tmp_pat
 
     monkeypatch.setattr(Phone, "shell", interrupted)
     (failed,) = verb.profile(
-        path, device=phones.serials["one"], benchmark_bin=wrong_tool, cool_seconds=0, artifacts=tmp_path / "kept"
+        path,
+        device=phones.serials["one"],
+        benchmark_bin=wrong_tool,
+        cool_seconds=0,
+        artifacts=tmp_path / "kept",
     )
     assert "does not answer (1 s)" in failed.error
     look = "ps -A -o ARGS | grep '[s]leep 60'"
@@ -62,14 +76,24 @@ def test_a_measurement_that_is_interrupted_ends_on_the_phone_too(phones, tmp_pat
     assert "sleep 60" in phones.shell("one", f"sleep 60 & {look}; kill $!")
 
 
-@pytest.mark.parametrize(("delegate", "error"), [("gpu", "it does not know --use_gpu=true, which --delegate gpu"), ("xnnpack", None)])
-def test_a_flag_that_the_tool_does_not_know_is_told(phones, tmp_path, wrong_tool, monkeypatch, delegate, error):
+@pytest.mark.parametrize(
+    ("delegate", "error"),
+    [("gpu", "it does not know --use_gpu=true, which --delegate gpu"), ("xnnpack", None)],
+)
+def test_a_flag_that_the_tool_does_not_know_is_told(
+    phones, tmp_path, wrong_tool, monkeypatch, delegate, error
+):
     printed = tmp_path / "printed"
     printed.write_text(f"STARTING!\nUnconsumed cmdline flags: --use_{delegate}=true\n" + outputs.OF_2020)
     phones.adb("-s", phones.serials["one"], "push", printed, "/data/local/tmp/printed")
     monkeypatch.setattr(tools.Tool, "arguments", lambda *_: ["cat", "/data/local/tmp/printed"])
     notes = []
-    call = {"device": phones.serials["one"], "cool_seconds": 0, "artifacts": tmp_path / "kept", "on_note": notes.append}
+    call = {
+        "device": phones.serials["one"],
+        "cool_seconds": 0,
+        "artifacts": tmp_path / "kept",
+        "on_note": notes.append,
+    }
     path, tool = tiny.save_tflite(tmp_path / "net.tflite"), wrong_tool.rename(tmp_path / "toybox")
     (one,) = verb.profile(path, benchmark_bin=tool, delegate=delegate, **call)
     if error:
@@ -86,7 +110,11 @@ def test_a_flag_that_the_tool_does_not_know_is_told(phones, tmp_path, wrong_tool
         ({"benchmark_bin": None}, UsageError, "--device needs --benchmark-bin, your copy of benchmark_model"),
         ({"benchmark_bin": "nowhere"}, BadFile, "no file 'nowhere'"),
         ({"benchmark_bin": "net.tflite"}, BadFile, "net.tflite is no program of Android or Linux"),
-        ({"benchmark_bin": "arm"}, UsageError, r"arm is for riscv64, but 127.0.0.1:5755 runs \w+.*; take the one for"),
+        (
+            {"benchmark_bin": "arm"},
+            UsageError,
+            r"arm is for riscv64, but 127.0.0.1:5755 runs \w+.*; take the one for",
+        ),
         ({"delegate": "npu"}, UnknownName, "unknown delegate 'npu'; did you mean gpu"),
         ({"cool_seconds": -1}, UsageError, "--cool must be at least 0, got -1"),
         ({"device": "nobody"}, UsageError, "no phone 'nobody'; there are 127.0.0.1:5755"),
@@ -101,7 +129,12 @@ def test_a_wrong_call_is_refused(phones, tmp_path, monkeypatch, wrong_tool, opti
     tiny.save_onnx(tmp_path / "net.onnx")
     elf = wrong_tool.read_bytes()
     (tmp_path / "arm").write_bytes(elf[:18] + b"\xf3\x00" + elf[20:])
-    call = {"targets": "net.tflite", "device": phones.serials["one"], "benchmark_bin": wrong_tool, "cool_seconds": 0}
+    call = {
+        "targets": "net.tflite",
+        "device": phones.serials["one"],
+        "benchmark_bin": wrong_tool,
+        "cool_seconds": 0,
+    }
     with pytest.raises(error, match=message):
         verb.profile(**(call | options))
     assert not (tmp_path / "artifacts").exists()
@@ -119,7 +152,9 @@ def test_the_command_takes_a_serial_among_the_names(phones, tmp_path, capsys, mo
     monkeypatch.chdir(tmp_path)
     tiny.save_tflite(tmp_path / "net.tflite")
     tool = ("--benchmark-bin", wrong_tool, "--cool", 0)
-    code, out, err = run(capsys, monkeypatch, "--device", phones.serials["two"], "net.tflite", *tool, "--format", "json")
+    code, out, err = run(
+        capsys, monkeypatch, "--device", phones.serials["two"], "net.tflite", *tool, "--format", "json"
+    )
     (record,) = json.loads(out)
     assert code == 1 and record["device"]["serial"] == phones.serials["two"] and record["error"] in err
     code, out, err = run(capsys, monkeypatch, "--device", *phones.serials.values(), "net.tflite", *tool)
@@ -129,7 +164,9 @@ def test_the_command_takes_a_serial_among_the_names(phones, tmp_path, capsys, mo
         assert code == 2 and err == f"edgecls: {option[0]} is for phones; add --device\n"
 
 
-def on_phone(ms, *, model="Pixel 6", emulated=False, median=True, std=0.01, thermal="none", delegate=None, **changed):
+def on_phone(
+    ms, *, model="Pixel 6", emulated=False, median=True, std=0.01, thermal="none", delegate=None, **changed
+):
     """A measurement on a phone."""
     calm = Condition(thermal=thermal, celsius=30.0, battery=80, charging=True)
     device = Device(
@@ -149,7 +186,10 @@ def test_a_phone_stands_beside_this_computer_with_the_ratio():
         *(made_up.profile(ms=2.0), made_up.profile(ms=1.0, precision="int8", megabytes=1)),
     ]
     lines = reports.render(profiles, "table").splitlines()
-    cells = [(line[lines[0].index("on ") :][:8].strip(), line[lines[0].index("precision") :].split()[0]) for line in lines[1:5]]
+    cells = [
+        (line[lines[0].index("on ") :][:8].strip(), line[lines[0].index("precision") :].split()[0])
+        for line in lines[1:5]
+    ]
     assert cells == [("-", "fp32"), ("Pixel 6", "fp32"), ("-", "int8"), ("Pixel 6", "int8")]
     summary = reports.summary_lines(profiles)
     assert "int8 against fp32: 2.00x faster, files 4.00x smaller" in summary
@@ -163,7 +203,10 @@ def test_only_the_same_file_with_as_many_threads_is_compared():
     four = made_up.Settings(threads=4)
     others = [made_up.profile("othernet"), made_up.profile(settings=four), made_up.profile(runtime="ort")]
     assert not any("this computer" in line for line in reports.summary_lines([on_phone(6.0), *others]))
-    assert reports.summary_lines([on_phone(6.0), made_up.profile()])[-1] == "Pixel 6 takes 3.00x the time of this computer"
+    assert (
+        reports.summary_lines([on_phone(6.0), made_up.profile()])[-1]
+        == "Pixel 6 takes 3.00x the time of this computer"
+    )
 
 
 def test_what_an_emulator_ran_is_marked_and_compared_with_nothing():
@@ -184,7 +227,9 @@ def test_a_mean_is_not_called_a_median():
 
 def test_a_phone_that_was_hot_or_noisy_or_did_without_its_delegate_is_told():
     assert on_phone(6.0).warnings == ()
-    assert on_phone(6.0, std=0.2).warnings == ("the runs' standard deviation is 20% of their mean; measure again with more --runs",)
+    assert on_phone(6.0, std=0.2).warnings == (
+        "the runs' standard deviation is 20% of their mean; measure again with more --runs",
+    )
     hot = on_phone(6.0, thermal="severe").warnings
     assert hot[0] == "the phone was throttled for heat (severe) before it; let it cool, see --cool"
     refused = on_phone(6.0, delegate="the model graph will not be executed by the delegate")
@@ -201,7 +246,9 @@ def test_profiles_of_another_schema_are_told_before_any_work(phones, tmp_path, w
     path = tiny.save_tflite(tmp_path / "net.tflite")
     old = json.dumps(made_up.profile().to_json() | {"schema": 2})
     (tmp_path / "profiles.jsonl").write_text(old + "\n")
-    with pytest.raises(BadFile, match="schema 2 is not 3; use the edgecls that wrote it, or another folder with --artifacts"):
+    with pytest.raises(
+        BadFile, match="schema 2 is not 3; use the edgecls that wrote it, or another folder with --artifacts"
+    ):
         verb.profile(path, device=phones.serials["one"], benchmark_bin=wrong_tool, artifacts=tmp_path)
     assert (tmp_path / "profiles.jsonl").read_text() == old + "\n"
 
@@ -214,5 +261,7 @@ def test_what_this_computer_measured_of_the_same_file_last_is_brought(tmp_path):
     notes = []
     (here,) = verb._measured_here([on_phone(6.0), on_phone(9.0, precision="int8")], store, notes.append)
     assert here.timing.median_ms == 3.0
-    assert notes == ["to compare with this computer, measure here too, with as many threads: tinynet-int8.tflite"]
+    assert notes == [
+        "to compare with this computer, measure here too, with as many threads: tinynet-int8.tflite"
+    ]
     assert verb._measured_here([on_phone(6.0, emulated=True)], store, notes.append) == []

@@ -66,7 +66,9 @@ def test_what_is_there_is_not_sent_again(phones, net):
 
 def test_every_phone_side_by_side_into_another_folder(phones, net):
     told = []
-    pushed = verb.push(net.path, everywhere=True, to="/data/local/tmp/else where", on_bytes=lambda *now: told.append(now))
+    pushed = verb.push(
+        net.path, everywhere=True, to="/data/local/tmp/else where", on_bytes=lambda *now: told.append(now)
+    )
     assert [one.serial for one in pushed] == [phones.serials["one"], phones.serials["two"]]
     for name in ("one", "two"):
         assert len(listing(phones, "'/data/local/tmp/else where/net'", name)) == 3
@@ -90,18 +92,28 @@ def test_a_phone_that_fails_does_not_keep_the_others_from_it(phones, net):
 
 
 def test_a_full_phone_keeps_what_it_had(phones, tmp_path):
-    folder, small = "/data/small", publish(tmp_path / "net-int8.tflite", "net", trained=True, content=bytes(100_000))
-    phones.tell("mkdir -p $work/mnt/one/data/small && mount -t tmpfs -o size=300k tmpfs $work/mnt/one/data/small")
+    folder, small = (
+        "/data/small",
+        publish(tmp_path / "net-int8.tflite", "net", trained=True, content=bytes(100_000)),
+    )
+    phones.tell(
+        "mkdir -p $work/mnt/one/data/small && mount -t tmpfs -o size=300k tmpfs $work/mnt/one/data/small"
+    )
     try:
         push(phones, small.path, to=folder)
         before = phones.shell("one", f"cd {folder}/net; sha256sum *")
         large = publish(tmp_path / "net-int8.tflite", "net", trained=True, content=os.urandom(250_000))
         (pushed,) = push(phones, large.path, to=folder)
-        assert phones.shell("one", f"cd {folder}/net; sha256sum *") == before and len(listing(phones, f"{folder}/net")) == 2
+        assert (
+            phones.shell("one", f"cd {folder}/net; sha256sum *") == before
+            and len(listing(phones, f"{folder}/net")) == 2
+        )
     finally:
         phones.tell("umount $work/mnt/one/data/small")
     assert isinstance(pushed.error, WorkFailed)
-    assert f"{phones.serials['one']} is full: no space left for net-int8.tflite (0.25 MB); make room" in str(pushed.error)
+    assert f"{phones.serials['one']} is full: no space left for net-int8.tflite (0.25 MB); make room" in str(
+        pushed.error
+    )
 
 
 def test_a_phone_that_goes_in_the_middle_keeps_what_it_had_and_the_call_can_be_repeated(phones, tmp_path):
@@ -121,13 +133,17 @@ def test_a_phone_that_goes_in_the_middle_keeps_what_it_had_and_the_call_can_be_r
     assert "plug it in again, and repeat the call" in str(lost.error)
     assert phones.shell("one", f"cd {HOME}/net; sha256sum *") == before
     (pushed,) = push(phones, large.path)
-    assert pushed.error is None and large.manifest.sha256 in phones.shell("one", f"sha256sum {HOME}/net/net-int8.tflite")
+    assert pushed.error is None and large.manifest.sha256 in phones.shell(
+        "one", f"sha256sum {HOME}/net/net-int8.tflite"
+    )
 
 
 def test_ctrl_c_leaves_nothing_half_there_and_no_adb(phones, tmp_path):
     large = publish(tmp_path / "net-int8.tflite", "net", trained=True, content=os.urandom(LARGE))
     words = command.line("push", large.path, "--serial", phones.serials["one"])
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     _wait_for_a_part(phones)
     phones.signal("one", "STOP")  # amid the transfer
     os.kill(child.pid, signal.SIGINT)
@@ -176,18 +192,24 @@ def test_a_phone_that_is_offline_is_named(phones, net):
                 time.sleep(0.05)
             notes = []
             (only,) = verb.push(net.path, everywhere=True, on_note=notes.append)
-            with pytest.raises(UsageError, match=f"^{serial} is offline: plug it in again, or run `adb reconnect"):
+            with pytest.raises(
+                UsageError, match=f"^{serial} is offline: plug it in again, or run `adb reconnect"
+            ):
                 push(phones, net.path, name="two")
         finally:
             phones.signal("two", "CONT")
     assert only.serial == phones.serials["one"] and notes[0].endswith("; it is left out")
 
 
-@pytest.mark.parametrize("path", ["/system/bin:/usr/bin", "/system/bin"], ids=["toybox without a link", "no tool at all"])
+@pytest.mark.parametrize(
+    "path", ["/system/bin:/usr/bin", "/system/bin"], ids=["toybox without a link", "no tool at all"]
+)
 def test_a_phone_without_sha256sum(phones, net, path):
     phones.tell('[ -d "$work/mnt/bare" ] || disk bare 16m')
     phones.tell("mount -t tmpfs tmpfs $work/mnt/bare/system/bin")
-    phones.tell('for tool in $(ls "$root/system/bin"); do ln -sf /usr/bin/toybox $work/mnt/bare/system/bin/$tool; done')
+    phones.tell(
+        'for tool in $(ls "$root/system/bin"); do ln -sf /usr/bin/toybox $work/mnt/bare/system/bin/$tool; done'
+    )
     phones.tell("rm $work/mnt/bare/system/bin/sha256sum")
     phones.start("bare", path=path)
     try:
@@ -196,7 +218,10 @@ def test_a_phone_without_sha256sum(phones, net, path):
         phones.shell("bare", f"rm -r {HOME}")
     finally:
         phones.remove("bare")
-    assert pushed.error is None and [file.sent for file in pushed.files + again.files] == [True] * 3 + [False] * 3
+    assert (
+        pushed.error is None
+        and [file.sent for file in pushed.files + again.files] == [True] * 3 + [False] * 3
+    )
 
 
 def test_what_arrives_damaged_takes_no_place(phones, net, monkeypatch):
@@ -216,11 +241,16 @@ def test_a_folder_in_a_file_s_place_is_named(phones, net):
     phones.shell("one", f"mkdir -p {HOME}/net/labels.txt")
     (pushed,) = push(phones, net.path)
     path = f"{HOME}/net/labels.txt"
-    assert f"has a folder where a file belongs: {path}; remove it with `adb shell rm -r {path}`" in str(pushed.error)
+    assert f"has a folder where a file belongs: {path}; remove it with `adb shell rm -r {path}`" in str(
+        pushed.error
+    )
 
 
 def test_parts_of_a_transfer_cut_off_long_ago_are_removed(phones, net):
-    phones.shell("one", f"mkdir -p {HOME}/net; cd {HOME}/net; touch -d 2020-01-01T00:00:00 .old.partial; touch .new.partial")
+    phones.shell(
+        "one",
+        f"mkdir -p {HOME}/net; cd {HOME}/net; touch -d 2020-01-01T00:00:00 .old.partial; touch .new.partial",
+    )
     push(phones, net.path)
     assert {".old.partial", ".new.partial"} & set(listing(phones, f"{HOME}/net")) == {".new.partial"}
 
@@ -256,7 +286,9 @@ def test_a_file_that_is_not_what_its_model_computes_is_told(phones, tmp_path):
 
 def test_two_files_for_one_place_are_refused(phones, net, tmp_path):
     other = publish(tmp_path / "net-fp32.tflite", "net", trained=True, labels=("dog", "cat"))
-    with pytest.raises(UsageError, match="two files of net bring different labels.txt; push one of them elsewhere"):
+    with pytest.raises(
+        UsageError, match="two files of net bring different labels.txt; push one of them elsewhere"
+    ):
         push(phones, [net.path, other.path])
     assert listing(phones, "/data/local/tmp") == []
 
@@ -264,7 +296,12 @@ def test_two_files_for_one_place_are_refused(phones, net, tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "error", "message"),
     [
-        ("plain.tflite", {}, BadFile, "plain.tflite has no manifest beside it; let `edgecls export plain.tflite` make"),
+        (
+            "plain.tflite",
+            {},
+            BadFile,
+            "plain.tflite has no manifest beside it; let `edgecls export plain.tflite` make",
+        ),
         ("nowhere.tflite", {}, BadFile, "no file 'nowhere.tflite'"),
         ("folder", {}, BadFile, "'folder' is a folder; name a file, such as folder/net-int8.tflite"),
         ("folder.onnx", {}, BadFile, "'folder.onnx' is a folder; name a file$"),
@@ -272,13 +309,30 @@ def test_two_files_for_one_place_are_refused(phones, net, tmp_path):
         ("mobilenet_v9", {}, UnknownName, "unknown architecture 'mobilenet_v9'"),
         ("lenet5", {"recipes": ["int9"]}, UnknownName, "unknown recipe 'int9'; did you mean int8"),
         ("lenet5", {"recipes": ["int8-dynamic"]}, UsageError, "no int8-dynamic for .tflite"),
-        ("lenet5", {"to": "tmp"}, UsageError, "--to must be a folder of the phone from its root on, .*got 'tmp'"),
-        ("lenet5", {"everywhere": True, "serial": "x"}, UsageError, "--serial names one phone, --all means every one"),
+        (
+            "lenet5",
+            {"to": "tmp"},
+            UsageError,
+            "--to must be a folder of the phone from its root on, .*got 'tmp'",
+        ),
+        (
+            "lenet5",
+            {"everywhere": True, "serial": "x"},
+            UsageError,
+            "--serial names one phone, --all means every one",
+        ),
         ("lenet5", {"serial": "nobody"}, UsageError, "no phone 'nobody'; there are 127.0.0.1:"),
-        ("lenet5", {}, UsageError, "2 phones are ready: 127.0.0.1:5755, 127.0.0.1:5757; name one with --serial"),
+        (
+            "lenet5",
+            {},
+            UsageError,
+            "2 phones are ready: 127.0.0.1:5755, 127.0.0.1:5757; name one with --serial",
+        ),
     ],
 )
-def test_a_wrong_call_is_refused_before_any_work(phones, tmp_path, monkeypatch, target, options, error, message):
+def test_a_wrong_call_is_refused_before_any_work(
+    phones, tmp_path, monkeypatch, target, options, error, message
+):
     monkeypatch.chdir(tmp_path)
     publish(tmp_path / "folder" / "net-int8.tflite", "net")
     for name in ("plain.tflite", "notes.txt"):

@@ -15,7 +15,9 @@ _HEADERS = ("serial", "state", "model", "SoC", "Android", "ABI", "free MB")
 _NUMERIC = (False, False, False, False, False, False, True)
 
 
-def devices(as_json: Annotated[bool, typer.Option("--json", help="Print a list of records.")] = False) -> None:
+def devices(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of records.")] = False,
+) -> None:
     """List the phones that adb knows, and say what keeps one from being ready.
 
     What a phone does not tell of itself is shown as -.
@@ -27,7 +29,10 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="Print a list o
     if as_json:
         print(json.dumps([_record(one) for one in found], indent=1))
     elif found:
-        print(table(_HEADERS, [_row(one) for one in found], numeric=_NUMERIC, styled=sys.stdout.isatty()), end="")
+        print(
+            table(_HEADERS, [_row(one) for one in found], numeric=_NUMERIC, styled=sys.stdout.isatty()),
+            end="",
+        )
     else:
         _note(f"no phone is connected; {adb.ENABLE}")
     for one in found:

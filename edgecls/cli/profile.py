@@ -45,7 +45,8 @@ def profile(
         bool,
         typer.Option(
             "--device",
-            help="Measure .tflite files on a phone, by adb: the one whose serial is among the names, or the only one.",
+            help="Measure .tflite files on a phone, by adb: the one whose serial is among the names, "
+            "or the only one.",
         ),
     ] = False,
     benchmark_bin: Annotated[
@@ -82,8 +83,9 @@ def profile(
 ) -> None:
     """Measure time and memory of models, each in a process of its own, one after the other.
 
-    What is missing is exported first. Interrupted, the same call goes on where it was. With --device the phone
-    measures, by a benchmark tool of yours, and what this computer measured of the same files stands beside it.
+    What is missing is exported first. Interrupted, the same call goes on where it was. With --device the
+    phone measures, by a benchmark tool of yours, and what this computer measured of the same files stands
+    beside it.
     """
     format = _format(format, out)
     if out is not None:

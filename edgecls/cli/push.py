@@ -28,9 +28,13 @@ def push(
     ],
     serial: Annotated[
         str | None,
-        typer.Option(metavar="SERIAL", help="Which phone, see `edgecls devices`; the only one.", show_default=False),
+        typer.Option(
+            metavar="SERIAL", help="Which phone, see `edgecls devices`; the only one.", show_default=False
+        ),
     ] = None,
-    everywhere: Annotated[bool, typer.Option("--all", help="Every phone that is ready, side by side.")] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="Every phone that is ready, side by side.")
+    ] = False,
     to: Annotated[str, typer.Option(metavar="DIR", help="The folder of the phone that gets NAME/.")] = FOLDER,
     recipe: Annotated[
         str, typer.Option(metavar="NAME,...", help="What to push of an architecture, by commas, as .tflite.")

@@ -38,7 +38,7 @@ _WAYS_OUT = {
     "authorizing": "unlock it and allow USB debugging for this computer",
     "offline": "plug it in again, or run `adb reconnect offline`",
     "connecting": "wait some seconds, or plug it in again",
-    "no permissions": "this computer may not use it: on Linux install the package android-sdk-platform-tools-common, "
+    "no permissions": "this computer may not use it: on Linux install android-sdk-platform-tools-common, "
     "join the group plugdev, log in again and plug it in again",
     "recovery": "start it up: `adb reboot`",
     "sideload": "start it up: `adb reboot`",
@@ -46,8 +46,8 @@ _WAYS_OUT = {
 }
 #: What to do where there is no phone.
 ENABLE = (
-    "plug one in and enable USB debugging in its developer options (Settings, About phone, seven taps on Build number), "
-    "or `adb connect ADDRESS`"
+    "plug one in and enable USB debugging in its developer options (Settings, About phone, seven taps on "
+    "Build number), or `adb connect ADDRESS`"
 )
 
 
@@ -100,7 +100,9 @@ def listed() -> list[Listed]:
         try:
             answer = call("devices", "-l")
         except TimeoutError as error:
-            raise WorkFailed(f"adb itself does not answer ({error}); run `adb kill-server` and repeat the call") from error
+            raise WorkFailed(
+                f"adb itself does not answer ({error}); run `adb kill-server` and repeat the call"
+            ) from error
         if answer.code:
             words = _last_line(answer.err) or _last_line(answer.text)
             raise WorkFailed(f"adb does not list devices: {words}; try `adb kill-server`")
@@ -118,9 +120,13 @@ def parse_list(text: str) -> list[Listed]:
     found = []
     for line in filter(str.strip, lines.splitlines()):
         serial, state = re.match(r"(\(no serial number\)|\S+)\s+(.*)", line).groups()
-        state, facts = re.match(r"(.*?)((?:\s+(?:usb|product|model|device|transport_id|features):\S*)*)\s*$", state).groups()
+        state, facts = re.match(
+            r"(.*?)((?:\s+(?:usb|product|model|device|transport_id|features):\S*)*)\s*$", state
+        ).groups()
         known = dict(fact.split(":", 1) for fact in facts.split())
-        found.append(Listed(serial=serial, state=state, model=known.get("model"), product=known.get("product")))
+        found.append(
+            Listed(serial=serial, state=state, model=known.get("model"), product=known.get("product"))
+        )
     return found
 
 
@@ -139,7 +145,10 @@ def choose(serial: str | None = None) -> Listed:
         raise UsageError(f"no phone {wanted!r}; {there}")
     ready = [one for one in found if one.ready]
     if len(ready) > 1:
-        raise UsageError(f"{len(ready)} phones are ready: {', '.join(one.serial for one in ready)}; name one with --serial, or take --all")
+        raise UsageError(
+            f"{len(ready)} phones are ready: {', '.join(one.serial for one in ready)}; "
+            "name one with --serial, or take --all"
+        )
     return ready[0] if ready else _none_ready(found)
 
 
@@ -181,8 +190,10 @@ class Phone:
         Raises WorkFailed where the connection is lost or no answer comes within `seconds`.
         """
         seconds = seconds or ANSWER_SECONDS
-        # The code is printed, since phones before Android 7 do not send it: and where it is missing the phone is gone.
-        answer = self._call("shell", f"{{ {script}\n}} 2>&1; echo \"[exit $?]\"", seconds=seconds, last_will=last_will)
+        # The code is printed: phones before Android 7 do not send it, and where it is missing one is gone.
+        answer = self._call(
+            "shell", f'{{ {script}\n}} 2>&1; echo "[exit $?]"', seconds=seconds, last_will=last_will
+        )
         printed, mark, code = answer.text.rpartition("[exit ")
         if not mark or not code.rstrip().removesuffix("]").isdigit():
             raise self._lost(answer)
@@ -220,7 +231,8 @@ class Phone:
             return call("-s", self.serial, *arguments, stop=None if last_will else self._stop, **options)
         except TimeoutError as error:
             raise WorkFailed(
-                f"{self.serial} does not answer ({error}); unlock it, plug it in again or run `adb reconnect`, and repeat the call"
+                f"{self.serial} does not answer ({error}); unlock it, plug it in again or run `adb reconnect`, "
+                "and repeat the call"
             ) from error
 
     def _gone(self) -> bool:
@@ -282,8 +294,9 @@ def command() -> str:
         if found := shutil.which("adb", path=folder / "platform-tools"):
             return found
     raise UsageError(
-        "no adb on PATH; install Android's platform tools (Debian, Ubuntu: apt install adb; Fedora: dnf install "
-        "android-tools; macOS: brew install android-platform-tools; Windows: winget install Google.PlatformTools)"
+        "no adb on PATH; install Android's platform tools (Debian, Ubuntu: apt install adb; Fedora: dnf "
+        "install android-tools; macOS: brew install android-platform-tools; Windows: winget install "
+        "Google.PlatformTools)"
     )
 
 

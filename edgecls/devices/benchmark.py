@@ -25,7 +25,7 @@ from edgecls.runtimes import for_file
 _BENCH = f"{FOLDER}/bench"
 #: Seconds a phone may take to cool down between two files.
 COOL_SECONDS = 120.0
-#: It has cooled when its battery is no more than so much warmer than at first, °C, and Android slows nothing down.
+#: It has cooled when its battery is at most so much warmer than at first, °C, and Android slows nothing down.
 _WARMER = 1.0
 _LOOK_SECONDS = 5.0
 #: Seconds that a tool may take besides the runs: it ends them itself after 150.
@@ -37,7 +37,9 @@ _CONDITION = "dumpsys thermalservice 2>/dev/null | grep -m 1 'Thermal Status'; d
 
 
 class Bench:
-    """A phone with a tool on it. delegate: of `tools.DELEGATES`; logs: where output goes that nobody understands.
+    """A phone with a tool on it.
+
+    delegate: of `tools.DELEGATES`; logs: where output goes that is not understood.
 
     Raises UsageError where the phone does not run the tool, WorkFailed where it cannot be put there.
     """
@@ -61,7 +63,10 @@ class Bench:
         (self._tool,) = place(phone, FOLDER, [_item(tool.path, executable=True)])
         self._at_first = self._condition()
         if tool.abi is None:
-            on_note(f"{tool.path.name} is a script, which knows numbers of runs alone: --min-seconds does not count")
+            on_note(
+                f"{tool.path.name} is a script, which knows numbers of runs alone: "
+                "--min-seconds does not count"
+            )
 
     @property
     def key(self) -> list[str]:
@@ -71,7 +76,7 @@ class Bench:
     def profile_file(
         self, path: Path, subject: Subject, settings: Settings, *, run: str, error: str | None = None
     ) -> Profile:
-        """Measure `path` on the phone; what fails is told in the record's `error`, see `profiling.profile_file`."""
+        """Measure `path` on the phone; what fails is told in the record, see `profiling.profile_file`."""
         before = cooled(self._condition, self._at_first, self.cool_seconds)
         if is_warm(before, self._at_first) and self.cool_seconds:
             self.on_note(f"{self.phone.serial} is still warm after {self.cool_seconds:.0f} s; see --cool")
@@ -117,7 +122,9 @@ class Bench:
             timing = tools.parse(printed, {"num_threads": settings.threads, "delegate": self.delegate})
             unknown = tools.ignored(printed)
             if self.delegate != DELEGATES[0] and any(flag.startswith("--use_") for flag in unknown):
-                raise ValueError(f"it does not know {' '.join(unknown)}, which --delegate {self.delegate} needs")
+                raise ValueError(
+                    f"it does not know {' '.join(unknown)}, which --delegate {self.delegate} needs"
+                )
         except ValueError as error:
             log = self._keep(printed, subject)
             known = tools.failure(printed, subject.precision)
@@ -181,7 +188,7 @@ def cooled(look: Callable[[], Condition], at_first: Condition, seconds: float) -
 
 
 def is_warm(now: Condition, at_first: Condition) -> bool:
-    """Whether Android slows it down for heat, or its battery has become warmer. What is not told is not warm."""
+    """Whether Android slows it down, or its battery has become warmer. What is not told is not warm."""
     if now.thermal not in (None, "none"):
         return True
     return None not in (now.celsius, at_first.celsius) and now.celsius > at_first.celsius + _WARMER
@@ -189,7 +196,9 @@ def is_warm(now: Condition, at_first: Condition) -> bool:
 
 def parse_condition(text: str) -> Condition:
     """What `dumpsys battery` and `dumpsys thermalservice` printed, the latter's line of status alone."""
-    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+    told = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())
+    }
 
     def number(name: str) -> int | None:
         value = told.get(name, "")
@@ -206,5 +215,9 @@ def parse_condition(text: str) -> Condition:
 
 def _item(path: Path, *, executable: bool = False) -> Item:
     return Item(
-        name=path.name, source=path, bytes=path.stat().st_size, sha256=artifact.sha256(path), executable=executable
+        name=path.name,
+        source=path,
+        bytes=path.stat().st_size,
+        sha256=artifact.sha256(path),
+        executable=executable,
     )

@@ -11,8 +11,8 @@ from edgecls.profiling.machine import FEATURES
 
 _PROPERTIES = (
     "ro.product.manufacturer", "ro.product.model", "ro.soc.manufacturer", "ro.soc.model", "ro.board.platform",
-    "ro.hardware", "ro.build.version.release", "ro.build.version.sdk", "ro.product.cpu.abilist", "ro.product.cpu.abi",
-    "ro.kernel.qemu", "ro.boot.qemu",
+    "ro.hardware", "ro.build.version.release", "ro.build.version.sdk", "ro.product.cpu.abilist",
+    "ro.product.cpu.abi", "ro.kernel.qemu", "ro.boot.qemu",
 )  # fmt: skip
 #: One line each, "name=value"; a tool that the phone lacks leaves its line empty.
 _SCRIPT = f"""
@@ -22,7 +22,9 @@ echo "machine=$(uname -m 2>/dev/null)"
 echo "cores=$(nproc 2>/dev/null)"
 echo "governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null)"
 echo "memory=$(grep -m 1 MemTotal /proc/meminfo 2>/dev/null)"
-for name in 'model name' Hardware flags Features; do echo "$name=$(grep -m 1 "^$name" /proc/cpuinfo 2>/dev/null)"; done
+for name in 'model name' Hardware flags Features; do
+    echo "$name=$(grep -m 1 "^$name" /proc/cpuinfo 2>/dev/null)"
+done
 echo "shell=$(readlink /proc/$$/exe 2>/dev/null)"
 echo "disk=$(df -k {FOLDER.rpartition("/")[0]} 2>/dev/null | tail -n 1)"
 """
@@ -66,7 +68,11 @@ def describe(phone: Phone) -> Facts:
 
 def parse(text: str) -> Facts:
     """The facts in what the phone printed."""
-    told = {name: value.strip() for name, mark, value in (line.partition("=") for line in text.splitlines()) if mark}
+    told = {
+        name: value.strip()
+        for name, mark, value in (line.partition("=") for line in text.splitlines())
+        if mark
+    }
 
     def known(*names: str) -> str | None:
         return " ".join(dict.fromkeys(filter(None, map(told.get, names)))) or None
@@ -74,7 +80,11 @@ def parse(text: str) -> Facts:
     machine = told.get("machine", "")
     listed = (known("ro.product.cpu.abilist") or known("ro.product.cpu.abi") or "").split(",")
     # Under QEMU's user emulation the processes of others show what runs them, whatever else is made up.
-    virtual = "qemu" in told.get("shell", "") or "1" in (told.get("ro.kernel.qemu"), told.get("ro.boot.qemu")) or told.get("ro.hardware") in _VIRTUAL
+    virtual = (
+        "qemu" in told.get("shell", "")
+        or "1" in (told.get("ro.kernel.qemu"), told.get("ro.boot.qemu"))
+        or told.get("ro.hardware") in _VIRTUAL
+    )
     disk = re.search(r"\s\d+\s+\d+\s+(\d+)\s+\d+%", told.get("disk", ""))
     features = set(_after_colon(known("Features") or known("flags")).split())
     return Facts(

@@ -23,7 +23,14 @@ _LEFT_MINUTES = 60
 #: Bytes a second that the slowest phone reads and digests.
 _DIGEST_SPEED = 2_000_000
 _FULL = ("no space left", "quota exceeded")
-_CLOSED = ("read-only", "permission denied", "operation not permitted", "not a directory", "no such file", "is a directory")
+_CLOSED = (
+    "read-only",
+    "permission denied",
+    "operation not permitted",
+    "not a directory",
+    "no such file",
+    "is a directory",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +80,9 @@ def place(
         for item in missing:
             before = done
             complaint = phone.push(
-                item.source, partials[item.name], on_bytes=lambda some, before=before: on_bytes(before + some, total)
+                item.source,
+                partials[item.name],
+                on_bytes=lambda some, before=before: on_bytes(before + some, total),
             )
             if complaint:
                 raise refusal(complaint, item)
@@ -90,7 +99,8 @@ def place(
             phone.shell(f"rm -f {_quoted(partials.values())}", seconds=5, last_will=True)
         raise
     return [
-        Placed(path=f"{folder}/{item.name}", bytes=item.bytes, sha256=item.sha256, sent=item in missing) for item in items
+        Placed(path=f"{folder}/{item.name}", bytes=item.bytes, sha256=item.sha256, sent=item in missing)
+        for item in items
     ]
 
 
@@ -101,7 +111,8 @@ def digests(phone: Phone, paths: Mapping[str, int]) -> dict[str, str]:
     # Phones have toybox; some old ones and boards have busybox, or a toybox without links to it.
     script = (
         'digest() { sha256sum "$1" || toybox sha256sum "$1" || busybox sha256sum "$1"; } 2>/dev/null; '
-        f'for file in {_quoted(paths)}; do [ -f "$file" ] || continue; digest "$file" || echo "none  $file"; done'
+        f'for file in {_quoted(paths)}; do [ -f "$file" ] || continue; '
+        'digest "$file" || echo "none  $file"; done'
     )
     _, text = phone.shell(script, seconds=_seconds(sum(paths.values())))
     found = dict(reversed(line) for line in re.findall(r"^([0-9a-f]{64}|none) [ *](.+)$", text, re.MULTILINE))
@@ -111,22 +122,30 @@ def digests(phone: Phone, paths: Mapping[str, int]) -> dict[str, str]:
     return found
 
 
-def _look(phone: Phone, folder: str, items: Sequence[Item], refusal: Callable[[str], EdgeclsError]) -> dict[str, str]:
+def _look(
+    phone: Phone, folder: str, items: Sequence[Item], refusal: Callable[[str], EdgeclsError]
+) -> dict[str, str]:
     """Digests of what is there, by name. Makes the folder."""
     code, words = phone.shell(f"mkdir -p {shlex.quote(folder)}")
     if code:
         raise refusal(words)
     _, text = phone.shell(
         f"cd {shlex.quote(folder)} && for file in {_quoted(item.name for item in items)}; do "
-        'if [ -d "$file" ]; then echo "folder $file"; elif [ -f "$file" ]; then stat -c "%s %n" "$file"; fi; done; '
+        'if [ -d "$file" ]; then echo "folder $file"; '
+        'elif [ -f "$file" ]; then stat -c "%s %n" "$file"; fi; done; '
         f"find . -maxdepth 1 -name '.*.partial' -mmin +{_LEFT_MINUTES} -exec rm -f {{}} \\; 2>/dev/null"
     )
     sizes = {name: size for size, name in re.findall(r"^(\d+|folder) (.+)$", text, re.MULTILINE)}
     for name, size in sizes.items():
         if size == "folder":
             path = f"{folder}/{name}"
-            raise UsageError(f"{phone.serial} has a folder where a file belongs: {path}; remove it with `adb shell rm -r {path}`")
-    same_size = {f"{folder}/{item.name}": item.bytes for item in items if sizes.get(item.name) == str(item.bytes)}
+            raise UsageError(
+                f"{phone.serial} has a folder where a file belongs: {path}; "
+                f"remove it with `adb shell rm -r {path}`"
+            )
+    same_size = {
+        f"{folder}/{item.name}": item.bytes for item in items if sizes.get(item.name) == str(item.bytes)
+    }
     return {path.rpartition("/")[2]: digest for path, digest in digests(phone, same_size).items()}
 
 
@@ -141,15 +160,16 @@ def _check(phone: Phone, items: Sequence[Item], partials: Mapping[str, str]) -> 
         path = partials[item.name]
         if (sizes.get(path), arrived.get(path)) != (item.bytes, item.sha256):
             raise WorkFailed(
-                f"{item.name} arrived damaged on {phone.serial}: {sizes.get(path)} of {item.bytes} bytes, sha256 "
-                f"{arrived.get(path)} for {item.sha256}; repeat the call, with another cable or port if it happens again"
+                f"{item.name} arrived damaged on {phone.serial}: {sizes.get(path)} of {item.bytes} bytes, "
+                f"sha256 {arrived.get(path)} for {item.sha256}; repeat the call, with another cable or port "
+                "if it happens again"
             )
 
 
 def _move(item: Item, partial: str, path: str) -> str:
-    mode = "755" if item.executable else "644"
+    mode, source, target = "755" if item.executable else "644", shlex.quote(partial), shlex.quote(path)
     # Shared storage has no modes and may say so.
-    return f"{{ chmod {mode} {shlex.quote(partial)} 2>/dev/null; mv -f {shlex.quote(partial)} {shlex.quote(path)}; }}"
+    return f"{{ chmod {mode} {source} 2>/dev/null; mv -f {source} {target}; }}"
 
 
 def _refusal(phone: Phone, folder: str, elsewhere: str, words: str, item: Item | None = None) -> EdgeclsError:
@@ -161,7 +181,9 @@ def _refusal(phone: Phone, folder: str, elsewhere: str, words: str, item: Item |
         return WorkFailed(f"{phone.serial} is full: no space left for {what}; make room there{other}")
     if any(each in said for each in _CLOSED):
         reason = words.strip().rpartition(": ")[2]
-        return UsageError(f"cannot write to {folder} on {phone.serial}: {reason}" + (f"; {elsewhere}" if elsewhere else ""))
+        return UsageError(
+            f"cannot write to {folder} on {phone.serial}: {reason}" + (f"; {elsewhere}" if elsewhere else "")
+        )
     return WorkFailed(f"{phone.serial} does not take {item.name if item else folder}: {words.strip()}")
 
 

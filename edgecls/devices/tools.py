@@ -5,7 +5,8 @@ Two are known. `benchmark_model` of TensorFlow Lite, a program; its words have c
     count=50 first=32891 curr=33978 min=32641 max=34005 avg=33209.4 std=450 [p5=.. median=.. p95=..]
     Inference timings in us: Init: 855, First inference: 49060, Warmup (avg): 34825.1, Inference (avg): 33209.4
 
-And LiteRT's, as a program that takes the same flags and as the script `litert-benchmark` of its Python package:
+And LiteRT's, as a program that takes such flags too, and as the script `litert-benchmark` of its Python
+package:
 
     Model initialization: 7.43 ms
     Inference (avg):      9.80 ms (10 runs)
@@ -47,24 +48,33 @@ _TIMINGS = re.compile(
 )
 #: The same of 2019.
 _OLD_TIMINGS = re.compile(
-    _PREFIX + rf"Average inference timings in us: Warmup: {_NUMBER}, Init: {_NUMBER}, no stats: {_NUMBER}\s*$", re.MULTILINE
+    _PREFIX
+    + rf"Average inference timings in us: Warmup: {_NUMBER}, Init: {_NUMBER}, no stats: {_NUMBER}\s*$",
+    re.MULTILINE,
 )
 _MEMORY = re.compile(
-    _PREFIX + rf"(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): init={_NUMBER} overall={_NUMBER}",
+    _PREFIX
+    + r"(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): "
+    + rf"init={_NUMBER} overall={_NUMBER}",
     re.MULTILINE,
 )
 _LITERT = re.compile(
-    _PREFIX + rf"(Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|median|std|p5|p95)\)): +{_NUMBER}"
-    r"(?: ms)?(?: \((\d+) runs\))?\s*$",
+    _PREFIX
+    + r"(Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|median|std|p5|p95)\)): +"
+    + _NUMBER
+    + r"(?: ms)?(?: \((\d+) runs\))?\s*$",
     re.MULTILINE,
 )
 _FOOTPRINT = re.compile(_PREFIX + rf"Overall footprint: +{_NUMBER} MB", re.MULTILINE)
 #: With a delegate named by the caller, and of XNNPACK, which applies itself.
 _APPLIED = re.compile(
-    r"(?:Explicitly applied \w+ delegate, and|Though \w+ delegate is explicitly applied,) (the model graph will .+?)\.?\s*$",
+    r"(?:Explicitly applied \w+ delegate, and|Though \w+ delegate is explicitly applied,) "
+    r"(the model graph will .+?)\.?\s*$",
     re.MULTILINE,
 )
-_TAKEN = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions")
+_TAKEN = re.compile(
+    r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions"
+)
 _IGNORED = re.compile(r"Unconsumed cmdline flags: (.+)$", re.MULTILINE)
 _REFUSED = re.compile(r"Failed to apply (\w+) delegate")
 _LACKING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
@@ -82,11 +92,17 @@ class Tool:
         if delegate not in DELEGATES:
             raise UnknownName("delegate", delegate, DELEGATES)
         if self.abi is None and delegate not in _OF_SCRIPTS:
-            raise UsageError(f"{self.path.name} is a script, which runs {' or '.join(_OF_SCRIPTS)}, not {delegate}")
+            raise UsageError(
+                f"{self.path.name} is a script, which runs {' or '.join(_OF_SCRIPTS)}, not {delegate}"
+            )
 
     def arguments(self, model: str, settings: Settings, delegate: str) -> list[str]:
         """To measure the file `model` of the phone."""
-        shared = [f"--num_threads={settings.threads}", f"--num_runs={settings.runs}", f"--warmup_runs={settings.warmup}"]
+        shared = [
+            f"--num_threads={settings.threads}",
+            f"--num_runs={settings.runs}",
+            f"--warmup_runs={settings.warmup}",
+        ]
         if self.abi is None:
             return [f"--model={model}", *shared, *["--use_gpu"] * (delegate == "gpu")]
         warmup_seconds = settings.warmup_seconds if settings.warmup else 0
@@ -104,12 +120,17 @@ def recognise(path: Path) -> Tool:
     if head[:2] == b"#!":
         return Tool(path, None)
     if len(head) < 20 or head[:4] != b"\x7fELF":
-        raise BadFile(f"{path.name} is no program of Android or Linux; --benchmark-bin takes benchmark_model, {WHERE}")
+        raise BadFile(
+            f"{path.name} is no program of Android or Linux; --benchmark-bin takes benchmark_model, {WHERE}"
+        )
     bits, order = {1: 32, 2: 64}.get(head[4]), {1: "<", 2: ">"}.get(head[5], "<")
     (machine,) = struct.unpack_from(order + "H", head, 18)
     abi = _ELF_ABIS.get((bits, machine))
     if abi is None:
-        raise BadFile(f"{path.name} is a program for a machine that no phone is (ELF machine {machine}); take another, {WHERE}")
+        raise BadFile(
+            f"{path.name} is a program for a machine that no phone is (ELF machine {machine}); "
+            f"take another, {WHERE}"
+        )
     return Tool(path, abi)
 
 
@@ -121,7 +142,8 @@ def check_abi(tool: Tool, abis: tuple[str, ...], serial: str) -> None:
     """Raise UsageError where a phone does not run the tool."""
     if tool.abi is not None and tool.abi not in abis:
         raise UsageError(
-            f"{tool.path.name} is for {tool.abi}, but {serial} runs {', '.join(abis)}; take the one for {abis[0]}, {WHERE}"
+            f"{tool.path.name} is for {tool.abi}, but {serial} runs {', '.join(abis)}; "
+            f"take the one for {abis[0]}, {WHERE}"
         )
 
 
@@ -142,9 +164,11 @@ def _classic(text, options, init, first, mean) -> Timing:
     counted = [_statistics(int(runs), fields) for runs, fields in _COUNT.findall(text)]
     if len(counted) not in (1, 2):
         raise ValueError(f"{len(counted)} lines of counts, not one for the warm-up and one for the runs")
-    warmup, statistics = (counted if len(counted) == 2 else (None, *counted))
+    warmup, statistics = counted if len(counted) == 2 else (None, *counted)
     if abs(statistics.mean_ms - float(mean) / 1000) > 1e-3 * statistics.mean_ms:
-        raise ValueError(f"the runs' mean is {statistics.mean_ms} ms in one line and {float(mean) / 1000} in another")
+        raise ValueError(
+            f"the runs' mean is {statistics.mean_ms} ms in one line and {float(mean) / 1000} in another"
+        )
     memory = _MEMORY.findall(text)
     return Timing(
         options=options,
@@ -178,7 +202,9 @@ def _litert(text, options, found) -> Timing:
     for name in ("Model initialization", "Inference (avg)"):
         if name not in told:
             raise ValueError(f"no {name!r}")
-    known = {f"{name}_ms": told.get(f"Inference ({name})") for name in ("min", "max", "std", "median", "p5", "p95")}
+    known = {
+        f"{name}_ms": told.get(f"Inference ({name})") for name in ("min", "max", "std", "median", "p5", "p95")
+    }
     footprint = _FOOTPRINT.findall(text)
     warmed = runs.get("Warmup (avg)")
     return Timing(
@@ -214,8 +240,8 @@ def failure(text: str, precision: str) -> str | None:
     if lacking := _LACKING.search(text):
         op, version = lacking.groups()
         return (
-            f"the runtime in this benchmark tool is too old for the file: it has no {op} version {version}; take a newer "
-            f"tool, {WHERE}{_older(precision)}"
+            f"the runtime in this benchmark tool is too old for the file: it has no {op} version {version}; "
+            f"take a newer tool, {WHERE}{_older(precision)}"
         )
     if refused := _REFUSED.search(text):
         return f"the phone does not run the file by its {refused[1]} delegate; take another --delegate"

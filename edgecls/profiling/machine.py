@@ -20,7 +20,8 @@ FEATURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """memory: bytes; governor: how the kernel sets the clock, None where it does not say; python: None of a phone."""
+    """memory: bytes; governor: how the kernel sets the clock, None where it does not say; python: None of a
+    phone."""
 
     cpu: str
     features: tuple[str, ...]

@@ -32,7 +32,9 @@ def measure(
         "warmup_ms": _time(session.invoke, runs=warmup, seconds=warmup_seconds if warmup else 0),
         "samples_ms": _time(session.invoke, runs=runs, seconds=min_seconds),
         "base_memory": base_memory,
-        **dict.fromkeys(("warmup", "statistics", "added_memory", "delegate")),  # what phones' tools tell instead
+        **dict.fromkeys(
+            ("warmup", "statistics", "added_memory", "delegate")
+        ),  # what phones' tools tell instead
     }
 
 

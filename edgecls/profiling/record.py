@@ -131,7 +131,9 @@ class Timing:
 
     @property
     def mean_ms(self) -> float:
-        return self.statistics.mean_ms if self.statistics else math.fsum(self.samples_ms) / len(self.samples_ms)
+        return (
+            self.statistics.mean_ms if self.statistics else math.fsum(self.samples_ms) / len(self.samples_ms)
+        )
 
     @property
     def spread(self) -> float | None:
@@ -159,8 +161,8 @@ class Condition:
 class Device:
     """A phone, by what it tells of itself.
 
-    soc: its chip; abis: what it runs, best first; tool: what measured there. emulated: whether it, or what runs
-    the tool, is an emulator: its times are no phone's. before, after: the measurement.
+    soc: its chip; abis: what it runs, best first; tool: what measured there. emulated: whether it is an
+    emulator: its times are no phone's. before, after: the measurement.
     """
 
     serial: str
@@ -228,7 +230,10 @@ class Profile:
     def warnings(self) -> tuple[str, ...]:
         """Why the times are not to be trusted, and what to do about it."""
         found = []
-        if self.busy_cores is not None and self.machine.logical_cores - self.busy_cores < self.settings.threads:
+        if (
+            self.busy_cores is not None
+            and self.machine.logical_cores - self.busy_cores < self.settings.threads
+        ):
             found.append(
                 f"other work kept {self.busy_cores:.1f} of {self.machine.logical_cores} cores busy; "
                 "stop it and measure again"
@@ -249,10 +254,15 @@ class Profile:
         statistics = self.timing and self.timing.statistics
         if statistics and (statistics.std_ms or 0) > _NOISY * statistics.mean_ms:
             share = statistics.std_ms / statistics.mean_ms
-            found.append(f"the runs' standard deviation is {share:.0%} of their mean; measure again with more --runs")
+            found.append(
+                f"the runs' standard deviation is {share:.0%} of their mean; measure again with more --runs"
+            )
         for when, condition in (("before", device.before), ("after", device.after)):
             if condition and condition.thermal not in (None, "none"):
-                found.append(f"the phone was throttled for heat ({condition.thermal}) {when} it; let it cool, see --cool")
+                found.append(
+                    f"the phone was throttled for heat ({condition.thermal}) {when} it; "
+                    "let it cool, see --cool"
+                )
         return found
 
     def to_json(self) -> dict[str, Any]:

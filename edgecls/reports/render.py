@@ -28,8 +28,8 @@ def render(profiles: Sequence[Profile], format: str, *, styled: bool = False) ->
 
 
 def light_to_heavy(profiles: Sequence[Profile]) -> list[Profile]:
-    """By MACs, those without a count last; a model's by runtime, large files before small ones, a file's on this
-    computer before those on phones."""
+    """By MACs, those without a count last; a model's by runtime, large files before small ones, a file's on
+    this computer before those on phones."""
     macs: dict[str, float] = {}
     for profile in profiles:
         model, known = profile.subject.model, profile.subject.macs
@@ -44,11 +44,7 @@ def light_to_heavy(profiles: Sequence[Profile]) -> list[Profile]:
 
 def footer(profiles: Sequence[Profile]) -> list[str]:
     """What failed, what the marks mean, and the summary."""
-    failures = [
-        f"failed: {profile.case}: {profile.error}"
-        for profile in profiles
-        if profile.error
-    ]
+    failures = [f"failed: {profile.case}: {profile.error}" for profile in profiles if profile.error]
     legend = []
     if any(UNTRAINED.value(profile) for profile in profiles):
         legend.append(

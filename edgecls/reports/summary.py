@@ -1,4 +1,4 @@
-"""Lines on what was measured: what int8 bought, light against heavy, which runtime won, phone against computer."""
+"""Lines on what was measured: what int8 bought, light against heavy, runtimes and phones against each other."""
 
 from __future__ import annotations
 

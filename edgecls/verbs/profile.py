@@ -104,7 +104,9 @@ def profile(
     """
     settings = Settings(threads=threads, runs=runs, min_seconds=min_seconds, warmup=warmup)
     tool = None if device is None else _tool(benchmark_bin, delegate, cool_seconds)
-    chosen = [runtime_table.get(name) for name in runtimes or (tool and [ON_PHONES]) or runtime_table.RUNTIMES]
+    chosen = [
+        runtime_table.get(name) for name in runtimes or (tool and [ON_PHONES]) or runtime_table.RUNTIMES
+    ]
     if tool and [runtime.name for runtime in chosen] != [ON_PHONES]:
         raise UsageError(f"on a phone {ON_PHONES} alone is measured, got --runtime {', '.join(runtimes)}")
     for precision in precisions or ():
@@ -120,7 +122,12 @@ def profile(
     bench = None
     if tool:
         phone = Phone(adb.choose(None if device is True else device).serial)
-        options = {"delegate": delegate, "cool_seconds": cool_seconds, "logs": folder / "logs", "on_note": on_note}
+        options = {
+            "delegate": delegate,
+            "cool_seconds": cool_seconds,
+            "logs": folder / "logs",
+            "on_note": on_note,
+        }
         bench = Bench(phone, tool, **options)
     precisions = precisions or DEFAULT_PRECISIONS
     for precision in precisions:
@@ -136,7 +143,9 @@ def profile(
     if bench:
         store.read()  # what this computer measured is asked for in the end
     place = bench.key if bench else []
-    plan = json.dumps([__version__, versions, dataclasses.asdict(settings), place, [case.key for case in cases]])
+    plan = json.dumps(
+        [__version__, versions, dataclasses.asdict(settings), place, [case.key for case in cases]]
+    )
     run = store.begin(hashlib.sha256(plan.encode()).hexdigest())
     for note in run.notes:
         on_note(note)
@@ -167,7 +176,9 @@ def profile(
 def _tool(benchmark_bin: str | Path | None, delegate: str, cool_seconds: float) -> Tool:
     """Raises UsageError, BadFile where there is none, or not for such options."""
     if benchmark_bin is None:
-        raise UsageError(f"--device needs --benchmark-bin, your copy of benchmark_model for the phone, {WHERE}")
+        raise UsageError(
+            f"--device needs --benchmark-bin, your copy of benchmark_model for the phone, {WHERE}"
+        )
     if not 0 <= cool_seconds < math.inf:
         raise UsageError(f"--cool must be at least 0, got {cool_seconds}")
     tool = recognise(Path(benchmark_bin))
@@ -175,16 +186,22 @@ def _tool(benchmark_bin: str | Path | None, delegate: str, cool_seconds: float) 
     return tool
 
 
-def _measured_here(profiles: Sequence[Profile], store: Store, on_note: Callable[[str], None]) -> list[Profile]:
+def _measured_here(
+    profiles: Sequence[Profile], store: Store, on_note: Callable[[str], None]
+) -> list[Profile]:
     """The latest that this computer measured of the same files with as many threads."""
     latest = {
         (p.subject.sha256, p.runtime, p.settings.threads): p
         for p in store.read()[0]
         if p.device is None and p.timing is not None
     }
-    wanted = {(p.subject.sha256, p.runtime, p.settings.threads): p for p in profiles if p.timing and not p.emulated}
+    wanted = {
+        (p.subject.sha256, p.runtime, p.settings.threads): p for p in profiles if p.timing and not p.emulated
+    }
     if missing := [p.subject.file for key, p in wanted.items() if key not in latest]:
-        on_note(f"to compare with this computer, measure here too, with as many threads: {', '.join(missing)}")
+        on_note(
+            f"to compare with this computer, measure here too, with as many threads: {', '.join(missing)}"
+        )
     return [latest[key] for key in wanted if key in latest]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +17,7 @@ from edgecls.devices.push import FOLDER, Item, Placed, place
 from edgecls.errors import BadFile, EdgeclsError, UnknownName, UsageError
 from edgecls.exporters.recipe import recipe_for
 
-#: What is exported of a name, where it is not there: the recipe that phones run fastest and every library takes.
+#: What of a name is pushed: what phones run fastest and every library takes.
 DEFAULT_RECIPES = ("int8",)
 _FORMAT = "tflite"
 LABELS = "labels.txt"
@@ -88,8 +87,8 @@ def _resolve(targets: Iterable[str | Path]) -> list[str | Artifact]:
             runtimes.for_file(path)
             if path.is_file() and not artifact.manifest_path(path).is_file():
                 raise BadFile(
-                    f"{path.name} has no manifest beside it; let `edgecls export {path}` make a file that has one, "
-                    f"or send it as it is: `adb push {path} {FOLDER}/`"
+                    f"{path.name} has no manifest beside it; let `edgecls export {path}` make a file that has "
+                    f"one, or send it as it is: `adb push {path} {FOLDER}/`"
                 )
             found[path.absolute()] = artifact.load(path)
         else:
@@ -159,13 +158,17 @@ def _parcels(files: Iterable[Artifact], work: Path) -> list[_Parcel]:
         if manifest.labels:
             listed = work / model / LABELS
             listed.parent.mkdir(exist_ok=True)
-            listed.write_text("".join(f"{label}\n" for label in manifest.labels), encoding="utf-8", newline="\n")
+            listed.write_text(
+                "".join(f"{label}\n" for label in manifest.labels), encoding="utf-8", newline="\n"
+            )
             wanted.append(_item(LABELS, listed))
         wanted.append(_item(artifact.manifest_path(found.path).name, artifact.manifest_path(found.path)))
         into = items.setdefault(model, {})
         for item in wanted:
             if into.setdefault(item.name, item).sha256 != item.sha256:
-                raise UsageError(f"two files of {model} bring different {item.name}; push one of them elsewhere, with --to")
+                raise UsageError(
+                    f"two files of {model} bring different {item.name}; push one of them elsewhere, with --to"
+                )
     return [_Parcel(model, tuple(into.values())) for model, into in items.items()]
 
 
