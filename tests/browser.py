@@ -1,4 +1,4 @@
-"""Headless Chromium for tests, driven through a pipe by the DevTools protocol. scripts/peer_browser sets it up."""
+"""Headless Chromium, driven through a pipe by the DevTools protocol. scripts/peer_browser sets it up."""
 
 import base64
 import contextlib
@@ -18,7 +18,8 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 PACKAGES = _CACHE / "edgecls-peers" / "browser" / "npm"
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--remote-debugging-pipe",
 ]
 
 
@@ -75,9 +76,8 @@ class Page:
 
     def run(self, code):
         """The value of `code`, the body of an async function."""
-        answer = self.call(
-            "Runtime.evaluate", expression=f"(async () => {{ {code} }})()", awaitPromise=True, returnByValue=True
-        )
+        call = f"(async () => {{ {code} }})()"
+        answer = self.call("Runtime.evaluate", expression=call, awaitPromise=True, returnByValue=True)
         details = answer.get("exceptionDetails")
         assert not details, details["exception"].get("description", details)
         return answer["result"].get("value")

@@ -1,4 +1,4 @@
-"""`edgecls app`: what is refused, what is written, and that nothing is left half-way. No browser is needed here."""
+"""`edgecls app`: what is refused, what is written, and that nothing is left half-way. Without a browser."""
 
 import base64
 import dataclasses
@@ -29,10 +29,9 @@ TEMPLATES = Path(apps.__file__).parent / "templates"
 
 def classifier(path: Path, *, taken="float32", given="float32", last=(), **options) -> Path:
     """The mean of each colour. last: kinds of ops behind it."""
-    names = ["mean", *(f"after {kind}" for kind in last)]
+    names = ["mean", *(f"after_{kind}" for kind in last)]
     names[-1] = "y"
-    ops = [("MEAN", "x axes", names[0].replace(" ", "_"))]
-    ops += [(kind, one.replace(" ", "_"), two.replace(" ", "_")) for kind, one, two in zip(last, names, names[1:])]
+    ops = [("MEAN", "x axes", names[0]), *zip(last, names, names[1:], strict=False)]
     tensors = {"x": ((1, 8, 8, 3), taken), "axes": np.array([1, 2], np.int32)}
     tensors |= {writes: ((1, 3), given) for _, _, writes in ops}
     return graph_files.write(path, ops, tensors, **options)
@@ -135,7 +134,10 @@ def test_preprocessing_comes_from_the_metadata_where_nothing_else_says_it(model)
 
 @pytest.mark.parametrize(
     ("last", "shares"),
-    [((), False), (("SOFTMAX",), True), (("SOFTMAX", "RESHAPE"), True), (("LOGISTIC",), True), (("RELU",), False)],
+    [
+        *(((), False), (("RELU",), False)),
+        *((("SOFTMAX",), True), (("SOFTMAX", "RESHAPE"), True), (("LOGISTIC",), True)),
+    ],
 )
 def test_shares_are_told_from_logits(tmp_path, last, shares):
     assert said(classifier(tmp_path / "a.tflite", last=last))[0].probabilities is shares
@@ -299,7 +301,8 @@ def test_the_command_says_what_it_made_and_what_comes_next(model, tmp_path):
     answer = command.edgecls("app", "web", "--model", model.parent, "--out", tmp_path.parent / "page")
     assert answer.returncode == 2 and "is a folder" in answer.stderr
     assert answer.stderr.count("\n") == 1
-    answer = command.edgecls("app", "android", "--model", model, "--out", tmp_path / "project", "--preprocess", "tf")
+    how = ("--out", tmp_path / "project", "--preprocess", "tf")
+    answer = command.edgecls("app", "android", "--model", model, *how)
     assert answer.returncode == 0
     assert f"next: open {tmp_path / 'project'} in Android Studio" in answer.stdout
 

@@ -1,4 +1,4 @@
-"""The project for Android: its files, its constants, and its Kotlin, compiled and run by a real compiler where there is one."""
+"""The project for Android: its files, its constants; and its Kotlin, by a real compiler where there is one."""
 
 import dataclasses
 import os
@@ -176,8 +176,9 @@ def test_its_kotlin_compiles_and_makes_of_pictures_what_python_makes(project, tm
             (sources / f"{name}{k}.kt").write_text(renamed)
     calls = "".join(CALL % {"k": k} for k in range(len(CASES)))
     (sources / "Harness.kt").write_text(HARNESS.replace("CALLS", calls))
-    java = ["java", "-jar", COMPILER / "kotlin-compiler.jar", "-no-reflect", "-d", tmp_path / "all.jar"]
-    done = subprocess.run([*java, sources, project[1] / android.SOURCES, STUBS], capture_output=True, text=True, timeout=600)
+    compiler = ["java", "-jar", COMPILER / "kotlin-compiler.jar", "-no-reflect", "-d", tmp_path / "all.jar"]
+    files = [sources, project[1] / android.SOURCES, STUBS]
+    done = subprocess.run([*compiler, *files], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     ours = [line for line in done.stderr.splitlines() if "warning:" in line and str(project[1]) in line]
     assert ours == []
@@ -189,11 +190,13 @@ def test_its_kotlin_compiles_and_makes_of_pictures_what_python_makes(project, tm
             colors |= pixels[..., c].astype(np.uint32) << shift
         (tmp_path / "in").write_bytes(struct.pack(">ii", width, height) + colors.astype(">u4").tobytes())
         jars = os.pathsep.join(map(str, [tmp_path / "all.jar", COMPILER / "kotlin-stdlib.jar"]))
-        subprocess.run(["java", "-cp", jars, "HarnessKt", tmp_path / "in", tmp_path / "out"], check=True, timeout=60)
+        harness = ["java", "-cp", jars, "HarnessKt", tmp_path / "in", tmp_path / "out"]
+        subprocess.run(harness, check=True, timeout=60)
         with open(tmp_path / "out", "rb") as out:
             for (preprocess, _, _), tensor in zip(CASES, tensors, strict=True):
                 count = 64 * 64 * preprocess.channels
-                seen, floats, quantized = (np.frombuffer(out.read(n * count), kind) for n, kind in ((4, ">i4"), (4, ">f4"), (1, "u1")))
+                sizes = {">i4": 4 * count, ">f4": 4 * count, "u1": count}
+                seen, floats, quantized = (np.frombuffer(out.read(size), kind) for kind, size in sizes.items())
                 right = images.pixels(tmp_path / "a.png", preprocess)
                 np.testing.assert_array_equal(seen, right.ravel())
                 values = running.oriented(images.normalise(right, preprocess)[None], tensor.shape)

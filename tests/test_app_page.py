@@ -1,4 +1,4 @@
-"""The web page in a real browser: it answers as the Python runtime does, and says in words what it cannot do."""
+"""The web page in a real browser: it answers as the Python runtime does, and says what it cannot do."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ from edgecls.verification import running
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=str(browser.missing()))
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
-#: The runtime's own talk, which goes to the console; what Chromium makes of headers that ask for threads in vain.
+#: What the runtime says on the console, and Chromium of headers that ask for threads in vain.
 NOT_OURS = ("INFO:", "WARNING:", "The Cross-Origin-Opener-Policy header has been ignored")
 
 
@@ -129,6 +129,8 @@ def largest_difference(page, path: Path, preprocess: Preprocess) -> int:
     return np.abs(np.int16(pixels(page, path, preprocess)) - images.pixels(path, preprocess)).max()
 
 
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+SIXTEEN_BITS = np.random.default_rng(0).integers(0, 1 << 16, (90, 120), np.uint16)
 CASES = {
     "large.png": (scene(1000, 700), {}),
     "twice_as_tall.png": (scene(301, 640), {}),
@@ -137,9 +139,9 @@ CASES = {
     "as_large_as_it_is_wanted.png": (scene(73, 90), {}),
     "palette.png": (scene(400, 300, "P"), {}),
     "gray.png": (scene(400, 301, "L"), {}),
-    "sixteen_bits.png": (Image.fromarray(np.random.default_rng(0).integers(0, 1 << 16, (90, 120), np.uint16)), {}),
+    "sixteen_bits.png": (Image.fromarray(SIXTEEN_BITS), {}),
     "lossless.webp": (scene(333, 257), {"lossless": True}),
-    "profile.png": (scene(300, 400), {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()}),
+    "profile.png": (scene(300, 400), {"icc_profile": PROFILE}),
 }
 
 
@@ -195,7 +197,7 @@ def test_a_picture_is_classified_as_in_python(its_page, lenet, tmp_path):
     assert its_page.text("#results li:first-child .label") == str(outputs.argmax())
     shares = np.exp(outputs - outputs.max()) / np.exp(outputs - outputs.max()).sum()
     assert its_page.text("#results li:first-child .share") == f"{100 * shares.max():.1f} %"
-    assert len(its_page.run("return [...document.querySelectorAll('#results li')].map((one) => one.textContent)")) == 5
+    assert its_page.run("return document.querySelectorAll('#results li').length") == 5
     assert " ms model" in its_page.text("#times")
     theirs = from_page(its_page, tmp_path / "some picture.png")
     np.testing.assert_array_equal(theirs[0], values.ravel())
@@ -224,7 +226,7 @@ def test_float_outputs_are_those_of_python(page, cold_export, tmp_path):
         open_at(page, address)
         theirs = from_page(page, tmp_path / "a.png")
     np.testing.assert_array_equal(theirs[0], values.ravel())
-    # Its tanh is approximated by each instruction set in its own way: 1.3e-5 here. Nets without it are closer.
+    # Each instruction set approximates its tanh in its own way: 1.3e-5 here. Nets without it are closer.
     assert np.abs(theirs[1] - outputs).max() < 5e-5 * outputs.std()
 
 
@@ -262,7 +264,7 @@ def test_a_camera_that_is_not_allowed_is_said(page, lenet):
     ("missing", "said"),
     [
         ("model.tflite", "The model cannot be loaded: model.tflite: HTTP 404"),
-        ("litert/wasm/litert_wasm_threaded_internal.js", "The model cannot be loaded: a file of litert/ is missing"),
+        ("litert/wasm/litert_wasm_threaded_internal.js", "cannot be loaded: a file of litert/ is missing"),
         ("model.json", "The page cannot start: model.json: HTTP 404"),
     ],
 )
@@ -294,11 +296,12 @@ def test_a_trained_network_says_of_real_pictures_what_it_says_in_python(page, tm
                 values, outputs = from_python(one.path, picture)
                 theirs = from_page(page, picture)
                 assert (np.abs(theirs[0] - values.ravel()) * (one.manifest.input.scale or 1)).max() <= 1 / 127
+                kind, bound = ("Uint8Array", 0) if values.dtype == np.uint8 else ("Float32Array", 1e-5)
                 of_same = np.float32(page.run(f"""
                     const {{ run }} = await import("./classifier.js");
-                    const Kind = {"Uint8Array" if values.dtype == np.uint8 else "Float32Array"};
-                    return Array.from((await run(Kind.from({json.dumps(values.ravel().tolist())}))).outputs);"""))
-                bound = 0 if values.dtype == np.uint8 else 1e-5 * outputs.std()
+                    const values = {kind}.from({json.dumps(values.ravel().tolist())});
+                    return Array.from((await run(values)).outputs);"""))
+                bound *= outputs.std()
                 assert np.abs(of_same - outputs).max() <= bound
                 page.choose(picture)
                 page.wait_for(picture.name)

@@ -1,4 +1,4 @@
-"""An Android project that classifies pictures, by LiteRT. What differs from model to model is in its Model.kt and assets."""
+"""An Android project that classifies pictures, by LiteRT. Models differ in its Model.kt and assets alone."""
 
 from __future__ import annotations
 

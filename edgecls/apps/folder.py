@@ -29,7 +29,8 @@ def check(out: Path, *, model: Path, force: bool) -> None:
     out = out.absolute()
     if os.path.lexists(out) and not out.is_dir():
         raise UsageError(f"{str(out)!r} is a file; name a folder with --out")
-    for kept, what in ((model, "the model"), (Path.cwd(), "the folder you are in"), (Path.home(), "your home folder")):
+    places = {"the model": model, "the folder you are in": Path.cwd(), "your home folder": Path.home()}
+    for what, kept in places.items():
         if kept.resolve().is_relative_to(out.resolve()):
             raise UsageError(f"{str(out)!r} holds {what}; name a new folder with --out")
     artifact.check_writable(out.parent)

@@ -13,7 +13,8 @@ from edgecls.errors import BadFile, DownloadFailed, UsageError
 
 VERSION = "2.5.3"
 #: The browser takes one of three builds: for several threads; for one; for one without relaxed SIMD.
-_WASM = [f"wasm/litert_wasm_{kind}internal.{suffix}" for kind in ("threaded_", "", "compat_") for suffix in ("js", "wasm")]
+_BUILDS = ("threaded_", "", "compat_")
+_WASM = [f"wasm/litert_wasm_{build}internal.{suffix}" for build in _BUILDS for suffix in ("js", "wasm")]
 #: Package -> what is taken out of it, and its name in the page.
 PACKAGES: Mapping[Package, Mapping[str, str]] = {
     Package(
@@ -38,15 +39,16 @@ def tarballs(
 ) -> list[Path]:
     """Where the packages lie: in `folder`, where `npm pack` put them, or in the cache, downloaded if need be.
 
-    on_bytes, on_note: see `fetch.fetch`. Raises UsageError, BadFile for a folder without them, DownloadFailed.
+    on_bytes, on_note: see `fetch.fetch`.
+    Raises UsageError, BadFile for a folder without them, DownloadFailed.
     """
     if folder is not None:
         return [_given(folder, package) for package in PACKAGES]
     try:
         return [package.download(on_bytes=on_bytes, on_note=on_note) for package in PACKAGES]
     except DownloadFailed as error:
-        advice = f"name another registry with {REGISTRY}, or run `{_PACK}` elsewhere and name its folder, --js-dir"
-        raise DownloadFailed(f"{error}; {advice}") from error
+        advice = f"run `{_PACK}` elsewhere and name its folder, --js-dir"
+        raise DownloadFailed(f"{error}; name another registry with {REGISTRY}, or {advice}") from error
 
 
 def unpack(packages: list[Path], target: Path) -> None:

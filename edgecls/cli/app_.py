@@ -17,7 +17,9 @@ app_ = typer.Typer(
     rich_markup_mode=None,
 )
 
-_Model = Annotated[Path, typer.Option(metavar="FILE", help="A .tflite file of float32 or uint8 input and output.")]
+_Model = Annotated[
+    Path, typer.Option(metavar="FILE", help="A .tflite file of float32 or uint8 input and output.")
+]
 _Out = Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")]
 _Labels = Annotated[
     str | None,
@@ -96,5 +98,6 @@ def android(
 
 def _tell(out: Path, model: Path, following: str) -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{out}: {size / 1e6:.1f} MB, {model.stat().st_size / 1e6:.1f} of it the model; README.md tells of it")
+    whole, part = (f"{count / 1e6:.1f}" for count in (size, model.stat().st_size))
+    print(f"{out}: {whole} MB, {part} of it the model; README.md tells of it")
     print(f"next: {following}")

@@ -78,22 +78,24 @@ def describe(
     """Raises BadFile, UsageError for a file that no app can be made around."""
     if path.suffix.lower() == ".onnx":
         beside = path.with_suffix(".tflite")
-        known = f"{str(beside)!r} is beside it" if beside.is_file() else "`edgecls export --format tflite` makes one"
-        raise UsageError(f"apps run .tflite files, not {path.name}; {known}")
+        there = f"{str(beside)!r} is beside it" if beside.is_file() else None
+        way = there or "`edgecls export --format tflite` makes one"
+        raise UsageError(f"apps run .tflite files, not {path.name}; {way}")
     (one,) = classifiers(path, preprocess=preprocess)
     graph, manifest, said = read(path), one.manifest, metadata.read(path)
     (source,), (sink,) = graph.inputs, graph.outputs
     if graph.dynamic:
         raise UsageError(
-            f"{path.name} leaves its batch open, which LiteRT.js and many phones refuse; convert it with a batch of 1, "
-            "as `edgecls export` does with a .keras file"
+            f"{path.name} leaves its batch open, which LiteRT.js and many phones refuse; "
+            "convert it with a batch of 1, as `edgecls export` does with a .keras file"
         )
     for tensor, what in ((source, "input"), (sink, "output")):
         if tensor.dtype not in _TYPES:
-            raise UsageError(
-                f"{path.name} has {tensor.dtype} {what}, which phones and browsers refuse; export it with --io uint8"
-            )
-    known = label_files.read(labels) if labels is not None else (manifest and manifest.labels) or (said and said.labels)
+            refused = f"{path.name} has {tensor.dtype} {what}, which phones and browsers refuse"
+            raise UsageError(f"{refused}; export it with --io uint8")
+    known = (manifest and manifest.labels) or (said and said.labels)
+    if labels is not None:
+        known = label_files.read(labels)
     label_files.check(known, one.outputs)
     if known is None:
         on_note(f"nobody named the classes of {path.name}: they are numbers; --labels FILE names them")
@@ -142,11 +144,13 @@ def _end(tensor: Tensor, one: Classifier) -> TensorInfo:
     """How values become what the graph takes, or are made of what it gives."""
     if tensor.name in one.ends:
         return one.ends[tensor.name]
-    scale = zero_point = None
-    if tensor.quantization and not tensor.floating:
-        scale, zero_point = float(tensor.quantization.scale.item()), int(tensor.quantization.zero_point.item())
+    known = None if tensor.floating else tensor.quantization
     return TensorInfo(
-        name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=scale, zero_point=zero_point
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        scale=known and known.scale.item(),
+        zero_point=known and known.zero_point.item(),
     )
 
 
