@@ -1,15 +1,20 @@
 """A trained network on photographs: what int8 costs in accuracy, where those files are at hand."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import command
 import edgecls
-from edgecls import artifact, fetch, images, runtimes, verification
+import peers
+from edgecls import artifact, dataset, fetch, images, metadata, runtimes, verification
 from edgecls.exporters import calibration, equalisation, tflite
 from edgecls.exporters.recipe import FORMATS
+from edgecls.spec import PREPROCESS
+from edgecls.verbs import metadata as verb
 
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"no trained model and no photographs in {REAL}")
@@ -70,6 +75,41 @@ def test_the_manifest_says_what_it_was_calibrated_on(exported, format):
     assert manifest.weights.trained and manifest.float_ops == () and manifest.notes == ()
     assert manifest.agreement.passed and manifest.agreement.top1 > 0.8
     assert (manifest.model.classes, manifest.model.input_size) == (1001, (224, 224))
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """(files, pixels) of 50 labelled photographs, cropped as the network takes them."""
+    folder = tmp_path_factory.mktemp("shown")
+    pixels = [images.pixels(path, PREPROCESS["tf"]) for path in images.pictures_in(REAL / "eval")[::6]]
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(folder / f"{number:02}.png")
+    return sorted(folder.iterdir()), pixels
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_mediapipe_calls_photographs_by_the_same_names(exported, shown, tmp_path, precision):
+    path = shutil.copy(exported[f"{precision}.tflite"].path, tmp_path)
+    assert metadata.read(path).labels is None
+    labels = verb.change(path, labels=REAL / "labels_1001.txt").metadata.labels
+    (found,) = peers.ask("mediapipe", "mediapipe_answers.py", [{"model": path, "pictures": [str(one) for one in shown[0]]}])
+    session = runtimes.open(path)
+    inputs = shown[1]  # uint8 takes bytes as the camera gives them
+    if session.inputs[0].dtype == "float32":
+        inputs = [images.normalise(one, PREPROCESS["tf"]) for one in inputs]
+    answers = np.concatenate([runtimes.run(session, [one[None]])[0] for one in inputs])
+    scores, right = verification.dequantized(answers, session.outputs[0]), 0
+    for folder, answer, score in zip(_wnids(), found["answers"], scores, strict=True):
+        best, name, value = answer[0]
+        assert (name, value) == (labels[best], pytest.approx(score.max(), abs=1e-4))
+        assert score[best] == pytest.approx(score.max(), abs=1e-4)  # of two that are equal it may take the other
+        right += best == 1 + dataset.imagenet_wnids().index(folder)
+    assert right > 0.75 * len(scores)
+
+
+def _wnids():
+    """The folders that the photographs of `shown` are in."""
+    return [path.parent.name for path in images.pictures_in(REAL / "eval")[::6]]
 
 
 @pytest.fixture(scope="module")
