@@ -127,8 +127,22 @@ def test_a_file_that_does_not_run_says_why(cold_export, tmp_path):
     assert "not a TFLite model" in told["bad.tflite"]["error"]
     assert told[good.name]["delegation"]["partitions"] >= 1
     assert told[good.name]["outputs"][0].shape == (2, 1, 10)
-    gone = arm_parity.answers(["sh", "-c", "echo sorry >&2; exit 3"], PICTURES, [good])
-    assert gone[good.name]["error"] == "exit code 3: sorry"
+
+
+def test_a_file_that_ends_the_process_does_not_keep_others_from_running(tmp_path):
+    files = [tmp_path / name for name in ("first", "deadly", "last")]
+    runner = """
+        shift 3
+        for file in "$@"; do
+            case $file in *deadly) echo sorry >&2; exit 3 ;; esac
+            printf '{"file": "%s", "error": "it ran"}\\n' "${file##*/}"
+        done"""
+    told = arm_parity.answers(["sh", "-c", runner, "sh"], PICTURES, files)
+    assert {name: said["error"] for name, said in told.items()} == {
+        "first": "it ran",
+        "deadly": "exit code 3: sorry",
+        "last": "it ran",
+    }
 
 
 class Net:
