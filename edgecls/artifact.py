@@ -207,9 +207,16 @@ class Manifest:
     schema: int = field(default=SCHEMA)
 
 
-def counts_note(own: tuple[int, int], held: tuple[int, int]) -> str:
-    """What a user must be told of a graph that does not hold its model's own (params, MACs)."""
+#: Times a model's own MACs that a graph may have without a note.
+_HARDLY_MORE = 1.05
+
+
+def counts_note(own: tuple[int, int], held: tuple[int, int]) -> str | None:
+    """What a user must be told of a graph that computes more than its model's own (params, MACs); None
+    where it is hardly more."""
     (own_params, own_macs), (params, macs) = own, held
+    if macs <= _HARDLY_MORE * own_macs:
+        return None
     more = f"{macs / 1e6:.1f} M MACs with {params / 1e6:.2f} M params, zeros included"
     return f"computes {more}; the model has {own_macs / 1e6:.1f} M and {own_params / 1e6:.2f} M"
 

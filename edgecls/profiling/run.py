@@ -62,8 +62,8 @@ def describe(path: Path) -> Subject:
             f"counts differ: its manifest says {declared[0]} params and {declared[1]} MACs, "
             f"the file holds {counted.params} and {counted.macs}"
         )
-    elif declared[1] > own[1]:  # parameters alone differ where a bias of zeros was left out
-        notes.append(artifact.counts_note(own, declared))
+    elif more := artifact.counts_note(own, declared):
+        notes.append(more)
     if not manifest.agreement.passed:
         notes.append("it does not agree with its float model: its figures are those of a broken export")
     return Subject(

@@ -388,8 +388,8 @@ class _Pipeline:
         yield from model["notes"]
         yield from (f"{name}: {note}" for note in result["notes"])
         own, held = ((counts[kind], counts["macs"]) for counts, kind in ((model, "folded_params"), (result, "params")))
-        if held[1] > own[1]:  # parameters alone differ where a bias of zeros was left out
-            yield f"{name} {artifact.counts_note(own, held)}"
+        if more := artifact.counts_note(own, held):
+            yield f"{name} {more}"
         if self.source.labels and len(self.source.labels) < model["classes"]:
             yield f"the first of {model['classes']} outputs is the background; the labels name the others"
         if result["input"]["dtype"] == "uint8" and (said := self.source.preprocess) and not said.plain:
