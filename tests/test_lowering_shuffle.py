@@ -19,7 +19,8 @@ def wire(model, seed=0):
         layer = node.operation
         if type(layer).__name__ == "BatchNormalization":
             ones = np.ones(layer.gamma.shape, np.float32)
-            layer.set_weights([ones, rng.integers(0, 99, ones.shape), 0 * ones, ones - np.float32(layer.epsilon)])
+            offsets = rng.integers(0, 99, ones.shape)
+            layer.set_weights([ones, offsets, 0 * ones, ones - np.float32(layer.epsilon)])
         for variable in getattr(layer, "weights", ()):
             if variable.name == "kernel":
                 kernel = np.zeros(variable.shape, np.float32)
@@ -150,7 +151,7 @@ def test_a_shuffle_of_pixels_that_are_not_flattened_is_one_too():
     [
         pytest.param(lambda keras, x: conv(keras, x, 6, groups=3), id="groups"),
         pytest.param(lambda keras, x: keras.layers.Add()([x, conv(keras, x, 12)]), id="sum"),
-        pytest.param(lambda keras, x: keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(x), id="multiplier"),
+        pytest.param(lambda keras, x: keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(x), id="twice"),
         pytest.param(lambda keras, x: keras.layers.Activation("softmax")(x), id="softmax"),
         pytest.param(lambda keras, x: keras.layers.Dense(5)(keras.layers.Flatten()(x)), id="flatten"),
         pytest.param(lambda keras, x: x, id="the output"),

@@ -109,7 +109,8 @@ def test_a_file_made_by_it_runs_agrees_and_counts_the_same(floats, name):
     path, inputs, right = found[recipe.format]
     target = folder / f"{recipe.precision}.{recipe.format}"
     arguments = recipe.precision, str(folder / f"{recipe.format}.npy"), (-1.0, 1.0), "float32", lambda event: None
-    assert EXPORTERS[recipe.format].quantize(str(path), str(target), *arguments) == {"ends": {}, "notes": []}
+    said = EXPORTERS[recipe.format].quantize(str(path), str(target), *arguments, lowered_by=())
+    assert said == {"ends": {}, "lowerings": [], "notes": []}
     ratio = verification.sqnr_db(right, verification.logits(runtimes.open(target), inputs))
     assert recipe.tolerance.min_sqnr_db <= ratio < 90
     graph, wide = read(target), cost(read(path))

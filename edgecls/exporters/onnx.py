@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from edgecls.errors import WorkFailed
-from edgecls.exporters import equalisation, lowerings, ranges
+from edgecls.exporters import equalisation, ranges
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
+from edgecls.exporters.lowerings import INNER, LOWERINGS, align, factors, groups, pools, scales
+from edgecls.graph import read
 from edgecls.graph.rules import CLAMPS
 
 #: tf2onnx writes GlobalAveragePool up to 17; from 18 on a ReduceMean that quantizes worse.
@@ -66,12 +68,16 @@ def join(skeleton: Path, kernels: Path, target: Path) -> None:
     raw.unlink()
 
 
-def lower(source: str, target: str, names: Iterable[str]) -> list[str]:
+#: What is made on the float file. `align` before `pools`: pools gain less than the zeros cost.
+_LOWERINGS = {"groups": groups.onnx, "align": align.onnx, "pools": pools.onnx}
+
+
+def lower(source: str, target: str, names: Collection[str]) -> list[str]:
     """Write the float file `source` to `target`, lowered by those of `names` that it returns; if any."""
     import onnx
 
     model = onnx.load(source)
-    applied = [name for name in names if lowerings.rewrite(name).onnx(model)]
+    applied = [name for name, rewrite in _LOWERINGS.items() if name in names and rewrite(model)]
     if applied:
         onnx.save(model, target)
     return applied
@@ -88,6 +94,7 @@ def quantize(
     method: str = METHOD,
     per_tensor: bool = False,
     layers: Mapping[str, str] | None = None,
+    lowered_by: Collection[str] = tuple(LOWERINGS),
 ) -> dict:
     """Child process: write `target` from the float file `source`; arguments and result as in the TFLite one.
 
@@ -106,21 +113,37 @@ def quantize(
         onnx.save(model.model, target)
         reason = "ONNX Runtime's float16 ones for ARM are wrong"
         notes = [f"{len(grouped)} convolutions in groups stay in float32: {reason}"] if grouped else []
-        return {"ends": {}, "notes": notes}
+        return {"ends": {}, "lowerings": [], "notes": notes}
     if precision == "int8-dynamic":
         _dynamic(source, target)
-        return {"ends": {}, "notes": []}
+        return {"ends": {}, "lowerings": [], "notes": []}
     notes, pictures = [], np.load(calibration, mmap_mode="r")
+    lowered = str(Path(target).with_suffix(".lowered.onnx"))
+    if applied := lower(source, lowered, lowered_by):
+        source = lowered
+    if "scales" in lowered_by and scales.joins(read(source)):
+        applied.append("scales")
     if per_tensor:
         source, words = _equalised(source, target, pictures)
         notes.append(words)
-    _static_int8(source, target, pictures, input_range, method, per_tensor, layers or {}, emit)
-    if io != "uint8":
-        return {"ends": {}, "notes": notes}
-    model = onnx.load(target)
-    ends = _set_uint8_io(model)
+    _static_int8(
+        source,
+        target,
+        pictures,
+        input_range,
+        emit,
+        method=method,
+        per_tensor=per_tensor,
+        layers=layers or {},
+        joined="scales" in applied,
+    )
+    model, ends = onnx.load(target), {}
+    if "factors" in lowered_by and factors.fold(model):
+        applied.append("factors")
+    if io == "uint8":
+        ends = _set_uint8_io(model)
     onnx.save(model, target)
-    return {"ends": ends, "notes": notes}
+    return {"ends": ends, "lowerings": applied, "notes": notes}
 
 
 def _grouped(graph) -> list[str]:
@@ -197,7 +220,7 @@ def _equalised(source, target, pictures) -> tuple[str, str]:
     return equal, words
 
 
-def _static_int8(source, target, pictures, input_range, method, per_tensor, layers, emit):
+def _static_int8(source, target, pictures, input_range, emit, *, method, per_tensor, layers, joined):
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
@@ -205,6 +228,8 @@ def _static_int8(source, target, pictures, input_range, method, per_tensor, laye
     found = ranges.find(source, pictures, method, 2**8, emit)
     if input_range is not None:
         found[INPUT] = input_range
+    if joined:
+        found = scales.join(read(source), found)
     cache = Path(target).with_suffix(".ranges")
     ends = {name: tuple(np.array(end, np.float32) for end in ends) for name, ends in found.items()}
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), cache)
@@ -219,8 +244,14 @@ def _static_int8(source, target, pictures, input_range, method, per_tensor, laye
         # both signed are two to three times slower there.
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        # Quantize the picture itself, before the Transpose that it meets first.
-        extra_options={"ForceQuantizeNoInputCheck": True},
+        extra_options={
+            # Quantize the picture itself, before the Transpose that it meets first.
+            "ForceQuantizeNoInputCheck": True,
+            "TensorQuantOverrides": {
+                name: [{"scale": np.array(end / 255, np.float32), "zero_point": np.array(0, np.uint8)}]
+                for name, end in pools.exact_ends(read(source), 255).items()
+            },
+        },
     )
     cache.unlink()
 
@@ -232,7 +263,7 @@ def _in_float(graph, layers) -> list[str]:
     for node in reversed(graph.node):  # a layer and its activation are one, and named by its end
         if node.op_type in CLAMPS and node.output[0] in tensors:
             tensors.add(node.input[0])
-    return [node.name for node in graph.node if tensors & set(node.output)]
+    return [node.name for node in graph.node if node.output[0].partition(INNER)[0] in tensors]
 
 
 def _set_uint8_io(model):

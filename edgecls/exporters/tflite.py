@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from edgecls.errors import WorkFailed
-from edgecls.exporters import equalisation, flatbuffer, lowerings, ranges
+from edgecls.exporters import equalisation, flatbuffer, ranges
 from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
+from edgecls.exporters.lowerings import INNER, LOWERINGS, groups, hard_swish, pools, scales
 from edgecls.graph import read
 
 
@@ -45,10 +46,14 @@ class _End:
         self.name, self.shape, self.dtype = name, shape, dtype
 
 
-def lower(source: str, target: str, names: Iterable[str]) -> list[str]:
+#: What is made on the float file.
+_LOWERINGS = {"groups": groups.tflite, "hard-swish": hard_swish.tflite, "pools": pools.tflite}
+
+
+def lower(source: str, target: str, names: Collection[str]) -> list[str]:
     """Write the float file `source` to `target`, lowered by those of `names` that it returns; if any."""
     model = flatbuffer.unpack(Path(source).read_bytes())
-    applied = [name for name in names if lowerings.rewrite(name).tflite(model)]
+    applied = [name for name, rewrite in _LOWERINGS.items() if name in names and rewrite(model)]
     if applied:
         flatbuffer.drop_unread(model)
         flatbuffer.write(model, Path(target))
@@ -66,6 +71,7 @@ def quantize(
     method: str = METHOD,
     per_tensor: bool = False,
     layers: Mapping[str, str] | None = None,
+    lowered_by: Collection[str] = tuple(LOWERINGS),
 ) -> dict:
     """Child process: write `target` from the float file `source`.
 
@@ -73,19 +79,36 @@ def quantize(
     input_range: what the input can be, where known; calibration pictures may not reach its ends.
     method: see `ranges`; per_tensor: one scale for each tensor of weights, equalised before.
     layers: of int8, what is kept in "float" or "int16", by the tensor that it computes in `source`.
+    lowered_by: lowerings that may be applied to int8.
     Returns "ends", how the ends are quantized where the file cannot say it, as TensorInfo by name,
-    and "notes", what a user must be told.
+    "lowerings", those that had something to do, and "notes", what a user must be told.
     """
     import numpy as np
     from litert_quantizer import quantizer, recipe
 
-    notes = []
+    notes, applied = [], []
     if precision in _STATIC:
         pictures = np.load(calibration, mmap_mode="r")
+        if precision == "int8":
+            lowered = str(Path(target).with_suffix(".lowered.tflite"))
+            if applied := lower(source, lowered, lowered_by):
+                source = lowered
+            if "scales" in lowered_by and scales.joins(read(source)):
+                applied.append("scales")
         if per_tensor:
             source, words = _equalised(source, target, pictures)
             notes.append(words)
-        made = _static(source, precision, pictures, input_range, method, per_tensor, layers or {}, emit)
+        made = _static(
+            source,
+            precision,
+            pictures,
+            input_range,
+            emit,
+            method=method,
+            per_tensor=per_tensor,
+            layers=layers or {},
+            joined="scales" in applied,
+        )
         model = flatbuffer.unpack(made)
         flatbuffer.limit_integers(model)
         flatbuffer.set_io(model, io)
@@ -94,7 +117,7 @@ def quantize(
         model = flatbuffer.unpack(quantizer.Quantizer(source, plan).quantize().quantized_model)
     flatbuffer.sign(model)
     flatbuffer.write(model, Path(target))
-    return {"ends": {}, "notes": notes}
+    return {"ends": {}, "lowerings": applied, "notes": notes}
 
 
 #: Integers that activations can be.
@@ -142,7 +165,7 @@ def _equalised(source, target, pictures) -> tuple[str, str]:
     return str(equal), words
 
 
-def _static(source, precision, pictures, input_range, method, per_tensor, layers, emit) -> bytes:
+def _static(source, precision, pictures, input_range, emit, *, method, per_tensor, layers, joined) -> bytes:
     import numpy as np
     from litert_quantizer import quantizer, recipe
 
@@ -159,6 +182,8 @@ def _static(source, precision, pictures, input_range, method, per_tensor, layers
     found = {name: (low, max(high, low + _NARROWEST)) for name, (low, high) in found.items()}
     if input_range is not None:
         found[flatbuffer.INPUT] = input_range
+    if joined:
+        found = scales.join(read(source), found)
     for name in found:  # what has a limit for each channel: one scale before and behind it
         limited = f"{name}{flatbuffer.RELU.decode()}"
         if limited in found:
@@ -169,6 +194,8 @@ def _static(source, precision, pictures, input_range, method, per_tensor, layers
         name: {"min": np.full((1,) * len(shapes[name]), low), "max": np.full((1,) * len(shapes[name]), high)}
         for name, (low, high) in found.items()
     }
+    for name, end in pools.exact_ends(read(source), levels // 2 - 1).items():
+        statistics[name] = {"min": np.full((1,) * 4, -end), "max": np.full((1,) * 4, end)}
     if not per_tensor:
         levels_of = dict.fromkeys(in_int16, _STATIC["int16x8"])
         statistics |= _weights_of_biased_channels(source, found, lambda name: levels_of.get(name, levels))
@@ -176,8 +203,8 @@ def _static(source, precision, pictures, input_range, method, per_tensor, layers
 
 
 def _of(tensor):
-    """Matches the op that computes `tensor`."""
-    return f"^{re.escape(tensor)};?$"
+    """Matches the op that computes `tensor`, and those that a lowering made of it."""
+    return f"^{re.escape(tensor)}({INNER}.*)?;?$"
 
 
 def _weights_of_biased_channels(source, activations, levels_of):

@@ -38,8 +38,8 @@ def finish(
     May be started before `making.make` or `prepare` is done; it waits for what it needs in the
     folder `work`.
     join: whether `source` is still to be made of what the conversion to ONNX left there.
-    files: {"path", "precision", "io", "method", "per_tensor", "layers", "lowerings", "tolerance"} each; fp32 is
-    `source` itself. lowerings: those of the float file before it is quantized.
+    files: {"path", "precision", "io", "method", "per_tensor", "layers", "lowerings", "tolerance"} each;
+    fp32 is `source` itself. lowerings: those that may be applied to int8.
     preprocess: how pictures become input, where somebody said it.
     Returns for each file what `verification.check` says, the seconds it took to make, the lowerings
     that had something to do, and notes.
@@ -59,13 +59,11 @@ def finish(
     seconds, made = [], []
     for file in files:
         start = time.perf_counter()
-        said, applied = {"ends": {}, "notes": []}, []
+        said = {"ends": {}, "lowerings": [], "notes": []}
         if file["precision"] != "fp32":
             emit({"stage": f"make {file['precision']}"})
-            lowered = str(Path(file["path"]).with_suffix(f".lowered.{format}"))
-            applied = file["lowerings"] and exporter.lower(source, lowered, file["lowerings"])
             said = exporter.quantize(
-                source=lowered if applied else source,
+                source=source,
                 target=file["path"],
                 precision=file["precision"],
                 calibration=str(folder / making.CALIBRATION),
@@ -74,10 +72,11 @@ def finish(
                 method=file["method"],
                 per_tensor=file["per_tensor"],
                 layers=file["layers"],
+                lowered_by=file["lowerings"],
                 emit=emit,
             )
         seconds.append(time.perf_counter() - start if file["precision"] != "fp32" else joined)
-        made.append(said | {"lowerings": applied})
+        made.append(said)
     _wait_for(folder / making.REFERENCE)
     emit({"stage": "verify"})
     checked = verification.check(

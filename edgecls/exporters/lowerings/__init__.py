@@ -6,10 +6,8 @@ stands in docs/lowerings.md.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import ModuleType
 
 from edgecls.errors import UnknownName
 from edgecls.exporters.recipe import FORMATS, Recipe
@@ -17,15 +15,15 @@ from edgecls.exporters.recipe import FORMATS, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Lowering:
-    """One rewrite, by the module of its name.
+    """One rewrite, which a module of this package makes and gives the figures of.
 
-    int8: it is made on the float file that an int8 one is quantized from, which stays as it is;
-    others are made on the Keras model, before any file. summary: what it does.
+    int8: it is made on the way from a float file to an int8 one, and the float file stays as it is;
+    otherwise on the Keras model, for all files.
     """
 
     name: str
     summary: str
-    int8: bool
+    int8: bool = True
     formats: tuple[str, ...] = FORMATS
 
     def concerns(self, recipe: Recipe) -> bool:
@@ -36,9 +34,17 @@ LOWERINGS = {
     lowering.name: lowering
     for lowering in (
         Lowering(name="shuffle", int8=False, summary="channel shuffles folded into the weights around them"),
-        Lowering(name="groups", int8=True, summary="narrow groups of convolutions merged into wider ones"),
+        Lowering(name="groups", summary="narrow groups of convolutions merged into wider ones"),
+        Lowering(name="hard-swish", formats=("tflite",), summary="hard-swish as a sum and two products"),
+        Lowering(name="align", formats=("onnx",), summary="channels padded to multiples of 16"),
+        Lowering(name="pools", summary="average pools as depthwise convolutions"),
+        Lowering(name="scales", summary="one scale for all that is concatenated"),
+        Lowering(name="factors", formats=("onnx",), summary="products with a constant taken into scales"),
     )
 }
+
+#: Follows the name of a tensor in the names of those that a lowering computes on the way to it.
+INNER = "/lowered"
 
 
 def check(names: Iterable[str]) -> None:
@@ -46,9 +52,3 @@ def check(names: Iterable[str]) -> None:
     for name in names:
         if name not in LOWERINGS:
             raise UnknownName("lowering", name, LOWERINGS)
-
-
-def rewrite(name: str) -> ModuleType:
-    """The module of an int8 lowering: its functions `tflite` and `onnx` change a float graph in place,
-    and say whether there was something to change."""
-    return importlib.import_module(f"{__name__}.{name}")

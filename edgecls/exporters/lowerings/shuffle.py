@@ -125,7 +125,10 @@ class _Folding:
 
         key = channels.tobytes()
         if key not in self.joined:
-            parts = [self.made[k][..., a:b] if b - a < self.made[k].shape[-1] else self.made[k] for k, a, b in _runs(channels)]
+            parts = [
+                self.made[k] if b - a == self.made[k].shape[-1] else self.made[k][..., a:b]
+                for k, a, b in _runs(channels)
+            ]
             while len(parts) > 1:
                 parts[:_JOINED_AT_ONCE] = [keras.layers.Concatenate()(parts[:_JOINED_AT_ONCE])]
             self.joined[key] = parts[0]
