@@ -42,6 +42,27 @@ def test_convolutions_in_groups_stay_in_float32(net):
     assert [note.split(":")[0] for note in said["notes"]] == ["1 convolutions in groups stay in float32"] * stays
 
 
+def test_global_average_pools_stay_in_float32(tmp_path):
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["image"], ["positive"]),
+            helper.make_node("GlobalAveragePool", ["positive"], ["logits"]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 3, 9, 9))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, 3, 1, 1))],
+    )
+    source, target = str(tmp_path / "net.onnx"), str(tmp_path / "net-fp16.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    assert quantize(source, target, "fp16", "", None, "float32", emit=None)["notes"] == []
+    nodes = onnx.load(target).graph.node
+    before = {name: node for node in nodes for name in node.output}
+    (pool,) = (node for node in nodes if node.op_type == "GlobalAveragePool")
+    cast = before[pool.input[0]]
+    assert (cast.op_type, cast.attribute[0].i) == ("Cast", TensorProto.FLOAT)
+    assert before[cast.input[0]].op_type == "Relu"
+
+
 def test_answers_are_those_of_float(net):
     source, target, _, _ = net
     sessions = [runtimes.open(path) for path in (source, target)]
