@@ -24,6 +24,7 @@ from edgecls.metadata import Metadata, flatbuffer, phones
 from edgecls.metadata.schema import ENTRY, IDENTIFIER
 from edgecls.verbs import metadata as verb
 from edgecls.verbs import publication
+from edgecls.verbs.export import export
 
 FULL = Metadata(
     name="mine",
@@ -103,6 +104,13 @@ def test_another_file_can_be_written(file, tmp_path):
     before, other = file.read_bytes(), tmp_path / f"other{file.suffix}"
     metadata.write(file, FULL, to=other)
     assert file.read_bytes() == before and metadata.read(other) == FULL
+
+
+def test_a_link_stays_one(file):
+    link = file.with_name(f"link{file.suffix}")
+    link.symlink_to(file)
+    metadata.write(link, FULL)
+    assert link.is_symlink() and metadata.read(file) == FULL
 
 
 def test_labels_are_a_stored_file_in_a_zip_behind(tmp_path):
@@ -346,6 +354,21 @@ def test_exported_files_carry_what_their_manifests_say(cold_export):
         assert f"10 classes, {manifest.precision}, random weights of seed 0: its answers mean nothing" in found.description
         assert (found.mean, found.std, found.color, found.labels) == ((20.0,), (200.0,), "gray", None)
         assert str(cold_export[0]) not in found.description
+
+
+def test_a_file_whose_metadata_was_changed_is_up_to_date(exported):
+    path = exported / "lenet5" / "lenet5-int8.tflite"
+    verb.change(path, settings=["author=me"])
+    (fp32, int8) = export("lenet5", formats="tflite", precisions="int8", out=exported)
+    assert int8.path == path and metadata.read(path).author == "me"
+
+
+@pytest.mark.parametrize(("preprocess", "said"), [("torch", True), ("caffe", True), ("tf", False)])
+def test_export_says_where_uint8_is_not_the_cameras_bytes(inline, tmp_path, preprocess, said):
+    made(tmp_path / "net.tflite", filters=2)
+    found = export(tmp_path / "net.tflite", precisions="int8", preprocess=preprocess, out=tmp_path / "out")
+    told = {one.manifest.precision: f"{one.path.name} {phones.NOT_PLAIN}" in one.manifest.notes for one in found}
+    assert told == {"fp32": False, "int8": said}
 
 
 def outside(path) -> int:

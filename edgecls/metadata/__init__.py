@@ -73,13 +73,13 @@ def write(path: str | Path, metadata: Metadata, *, to: str | Path | None = None)
     Raises BadFile as `read` does, and for metadata that a later version of its schema wrote; UsageError
     where the labels are not as many as the outputs.
     """
-    path = Path(path)
+    path, target = Path(path), Path(to or path).resolve()  # a link stays one
     known = read(path) or Metadata()
     if metadata.labels != known.labels:
         if (count := outputs(path)) is None:
             raise UsageError(f"{path.name} has not one output for each class: labels cannot name them")
         names.check(metadata.labels, count)
-    with artifact.writing(Path(to or path), "wb") as file, opened(path) as (form, data):
+    with artifact.writing(target, "wb") as file, opened(path) as (form, data):
         form.write(data, metadata, file)
 
 
