@@ -114,7 +114,7 @@ def test_a_file_from_elsewhere_needs_another_and_its_preprocessing(verify, folde
 def test_two_files_from_elsewhere_are_compared_on_synthetic_pictures(verify, folder, tmp_path):
     theirs, other = (alone(folder / f"lenet5-fp32.{format}", tmp_path) for format in ("tflite", "onnx"))
     (found,) = verify(theirs, against=other, preprocess="like:lenet5")
-    assert found.agreement.pictures == "32 pictures of synthetic" and found.agreement.verdict == "OK"
+    assert found.agreement.pictures == "64 pictures of synthetic" and found.agreement.verdict == "OK"
 
 
 def test_another_net_is_broken(verify, tmp_path, colours):

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 #: Pictures taken of a folder or an array, unless told otherwise.
 SAMPLES = 100
-#: Synthetic pictures taken: being alike, more of them find no wider ranges.
-SYNTHETIC_SAMPLES = 32
+#: Synthetic pictures taken. What one in thirty of them does deep in a net of many gates, the others do not:
+#: EfficientNet B1 and B2 with random weights had 5 dB in int8 with 32, 12 dB with 64 and no more with 128.
+SYNTHETIC_SAMPLES = 64
 #: How a range is found in a tensor's values; `ranges` has what each gives.
 METHODS = ("min-max", "percentile", "entropy", "mse")
 METHOD = "min-max"
