@@ -46,6 +46,7 @@ class ModelInfo:
 
     params: trainable parameters; folded_params: those left in the graph once batch norms are
     folded; macs: per picture. None where the float model was given as a file without them.
+    trait: what decides how it takes quantization, see `exporters.advice`; None where nothing is known.
     notes: what a user must know of the float model, whatever is made of it.
     """
 
@@ -58,6 +59,7 @@ class ModelInfo:
     folded_params: int | None
     macs: int | None
     tier: str | None = None
+    trait: str | None = None
     notes: tuple[str, ...] = ()
 
 

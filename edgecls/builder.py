@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecls import layers, pretrained, registry, weights
+from edgecls import pretrained, registry, weights
 from edgecls.artifact import WeightsInfo
 from edgecls.errors import DownloadFailed, UsageError, WeightsMismatch
 from edgecls.spec import ModelSpec
@@ -111,9 +110,3 @@ def _loaded(spec, tensors, classes, size):
         advice = f"they may fit --input-size {spec.input_size} alone, not {size}"
         raise WeightsMismatch(f"{error}; {advice}") from error
     return model
-
-
-def layer_table(name: str, classes: int | None, input_size: int | None, emit) -> list[dict]:
-    """Child process: `layers.describe` of a row, as JSON."""
-    model = assemble(registry.get(name), classes=classes, input_size=input_size)
-    return [dataclasses.asdict(layer) for layer in layers.describe(model)]

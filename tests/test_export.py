@@ -14,6 +14,7 @@ from test_layering import FRAMEWORKS
 import edgecls
 from edgecls import artifact, images, registry, runtimes, synthetic, verification
 from edgecls.exporters import calibration
+from edgecls.exporters.calibration import SYNTHETIC_SAMPLES as SAMPLES
 from edgecls.exporters.recipe import FORMATS, recipe_for
 from edgecls.graph import read
 
@@ -89,7 +90,7 @@ def test_a_manifest_says_what_the_file_was_made_from_and_how_well(cold_export, n
     assert agreement.sqnr_db > recipe.min_sqnr_db and 0 <= agreement.max_error < 3 and 0.5 < agreement.top1 <= 1
     assert (agreement.samples, agreement.pictures) == (32, "32 pictures of synthetic that calibration did not see")
     if manifest.precision == "int8":
-        assert (manifest.calibration.source, manifest.calibration.count) == ("synthetic", 32)
+        assert (manifest.calibration.source, manifest.calibration.count) == ("synthetic", SAMPLES)
         assert manifest.calibration.seed == 0 and re.fullmatch("[0-9a-f]{64}", manifest.calibration.digest)
         assert manifest.notes == (UNTRAINED, SYNTHETIC)
     else:
@@ -242,7 +243,7 @@ def test_other_options_of_int8_make_int8_alone_anew(exported, options):
     assert [row.endswith("up to date") for row in done.stdout.splitlines()[1:]] == [True, False]
     after = load(exported, "lenet5-int8.tflite").manifest
     if options[0] == "--samples":
-        assert (before.calibration.count, after.calibration.count) == (32, 20)
+        assert (before.calibration.count, after.calibration.count) == (SAMPLES, 20)
         assert before.calibration.digest != after.calibration.digest
     else:
         assert (before.input.dtype, after.input.dtype, after.output.dtype) == ("uint8", "float32", "float32")

@@ -10,7 +10,8 @@ import pytest
 from edgecls import artifact, runtimes, verification
 from edgecls.errors import UnknownName, UsageError
 from edgecls.exporters import adoption, onnx, source, tflite
-from edgecls.exporters.recipe import FORMATS, IO_TYPES, MEASURED_ON, PRECISIONS, RECIPES, precisions_of, recipe_for
+from edgecls.exporters.measured import Figures
+from edgecls.exporters.recipe import FORMATS, IO_TYPES, MEASURED_ON, PRECISIONS, RECIPES, Recipe, precisions_of, recipe_for
 from edgecls.graph import read
 from edgecls.graph.cost import cost
 from edgecls.profiling.run import precision
@@ -24,9 +25,9 @@ def test_a_recipe_says_what_it_is_and_what_it_costs(name):
     recipe = RECIPES[name]
     assert recipe_for(recipe.format, recipe.precision) is recipe and recipe.name == name
     assert set(recipe.io) <= set(IO_TYPES) and recipe.summary and recipe.choose
-    assert len(recipe.sizes) == len(recipe.times) == len(MEASURED_ON)
+    assert len(recipe.figures) == len(MEASURED_ON)
     share = {"fp32": 1, "fp16": 0.5}.get(recipe.precision, 0.25)
-    assert all(share <= size < share + 0.05 for size in recipe.sizes) and min(recipe.times) > 0
+    assert all(share <= each.size < share + 0.05 and each.time > 0 for each in recipe.figures)
     assert recipe.tolerance.ok_sqnr_db >= recipe.tolerance.min_sqnr_db > 0
 
 
@@ -45,13 +46,19 @@ def test_tolerances_are_of_their_own_and_looser_for_fewer_bits():
         assert recipe_for(format, "fp16").tolerance_of(per_tensor=True).min_sqnr_db == fp16
 
 
-def test_a_recipe_slower_than_float_says_so():
+def test_a_recipe_slower_than_float_says_so(monkeypatch):
     known = RECIPES["tflite-fp16"]
-    assert dataclasses.replace(known, times=(1.1, 1.1, 61.4)).slower is None  # as most are not
-    slow = dataclasses.replace(known, times=(61.4, 1.0, 1.5)).slower
-    assert slow == (
+
+    def slower(*times):
+        figures = tuple(Figures(size=0.5, time=time, sqnr_db=60.0) for time in times)
+        monkeypatch.setattr(Recipe, "figures", figures)
+        return known.slower
+
+    assert slower(1.1, 1.1, 61.4) is None  # as most are not
+    assert slower(61.4, 1.0, 1.5) == (
         f"tflite-fp16 takes longer than float on a CPU: 61 times on {MEASURED_ON[0]}, 1.5 times on {MEASURED_ON[2]}"
     )
+    monkeypatch.undo()
     assert "times on mobilenet_v2" in RECIPES["tflite-int16x8"].slower
 
 
@@ -160,7 +167,8 @@ def test_the_command_explains_them():
         assert row.split()[:2] == [recipe.precision, recipe.format] and row.endswith(recipe.choose)
     listed = json.loads(command.edgecls("recipes", "--json").stdout)
     assert [one["name"] for one in listed] == list(RECIPES)
-    assert listed[2]["times"] == list(RECIPES["tflite-int8"].times) and listed[2]["measured_on"] == list(MEASURED_ON)
+    figures = [dataclasses.asdict(each) for each in RECIPES["tflite-int8"].figures]
+    assert listed[2]["measured"] == dict(zip(MEASURED_ON, figures, strict=True))
 
 
 def test_the_manifest_says_how_ranges_were_found(cold_export):

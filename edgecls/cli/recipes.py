@@ -23,7 +23,10 @@ def recipes(
     pictures take ranges of activations from those of --calibration.
     """
     if as_json:
-        listed = [{**dataclasses.asdict(one), "measured_on": MEASURED_ON} for one in RECIPES.values()]
+        listed = []
+        for one in RECIPES.values():
+            figures = zip(MEASURED_ON, map(dataclasses.asdict, one.figures), strict=True)
+            listed.append(dataclasses.asdict(one) | {"measured": dict(figures)})
         print(json.dumps(listed, indent=1))
         return
     times = (f"time {net}" for net in MEASURED_ON)
@@ -32,8 +35,8 @@ def recipes(
         (
             one.precision,
             one.format,
-            f"{one.sizes[0]:.2f}",
-            *(f"{time:.2f}" if time < 10 else f"{time:.0f}" for time in one.times),
+            f"{one.figures[0].size:.2f}",
+            *(f"{each.time:.2f}" if each.time < 10 else f"{each.time:.0f}" for each in one.figures),
             "pictures" if one.calibrated else "-",
             "|".join(one.io),
             one.summary,

@@ -21,12 +21,15 @@ def show(
         int | None, typer.Option(help="Pixels, if not the row's own.", show_default=False)
     ] = None,
 ) -> None:
-    """Show one architecture: the row, its layers with their shapes, and MACs per stage."""
+    """Show one architecture: the row, what int8 is likely to do to it, its layers, and MACs per stage."""
     spec = registry.get(name)
     from edgecls import process
+    from edgecls.exporters.advice import sentence
+    from edgecls.exporters.recipe import FORMATS, RECIPES
 
     job = {"name": spec.key, "classes": classes, "input_size": input_size}
-    layers = process.run("edgecls.builder:layer_table", job).result
+    described = process.run("edgecls.exporters.advice:described", job).result
+    layers = described["layers"]
     params, macs = (sum(layer[field] for layer in layers) for field in ("params", "macs"))
     step = f", a multiple of {spec.size_step}" if spec.size_step > 1 else ""
     size, channels = input_size or spec.input_size, spec.preprocess.channels
@@ -46,6 +49,9 @@ def show(
         print(f"{label:8} {value}")
     for weights in [f"{w.tag}{_accuracy(w)}, {w.url}" for w in spec.weights] or ["none known"]:
         print(f"weights  {weights}")
+    for recipe in (RECIPES[f"{format}-int8"] for format in FORMATS):
+        if likely := sentence(described["trait"], recipe):
+            print(f"int8     {likely}")
     if others := registry.namesakes(spec):
         print(f"also     {', '.join(others)}")
     rows = [

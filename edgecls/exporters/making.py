@@ -10,7 +10,7 @@ import numpy as np
 
 from edgecls import builder, images, keras_file, layers, reference
 from edgecls.errors import UncountableOp, WorkFailed
-from edgecls.exporters import adoption, calibration, finite, frozen
+from edgecls.exporters import adoption, advice, calibration, finite, frozen
 from edgecls.exporters.lowerings import shuffle
 from edgecls.labels import fit as fit_labels
 from edgecls.reference import Reference
@@ -58,6 +58,8 @@ def make(
     net, notes = (builder.build(**row), []) if row else keras_file.load(**file)
     fit_labels(labels, net.output_shape[-1])  # raises, before the long work
     _, size, _, channels = net.input_shape
+    trait = advice.trait(net)
+    emit({"trait": trait})
     emit({"stage": "freeze"})
     name = "the model" if row else Path(file["path"]).name
     finite.check_weights(net, name)
@@ -84,8 +86,8 @@ def make(
 
     refer(about["held"], model, folder, logits)
     notes += [] if row else adoption.answer_notes(Path(file["path"]).name, net.output_shape[-1], last_op)
-    facts = _facts(net, ours=row is not None) | {"notes": notes, "lowerings": ["shuffle"] if folded else []}
-    return {"model": facts, "pictures": about}
+    more = {"notes": notes, "lowerings": ["shuffle"] if folded else [], "trait": trait}
+    return {"model": _facts(net, ours=row is not None) | more, "pictures": about}
 
 
 def pictures(plan: dict[str, Any], size: int, channels: int, layout: str, folder: Path) -> dict[str, Any]:

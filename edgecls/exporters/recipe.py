@@ -10,13 +10,14 @@ from typing import Literal
 
 from edgecls.artifact import Tolerance
 from edgecls.errors import UnknownName, UsageError
+from edgecls.exporters.measured import Figures, table
 
 FORMATS = ("tflite", "onnx")
 #: In the order in which they are made and listed.
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int8-dynamic", "dynamic", "int16x8")
 IO_TYPES = ("uint8", "int8", "float32")
 
-#: The architectures that sizes and times of the recipes were measured on.
+#: The architectures whose figures explain the recipes.
 MEASURED_ON = ("mobilenet_v2", "resnet50", "vit_tiny_patch16")
 #: A recipe that takes more than so many times as long as float says so before it is made.
 _SLOWER = 1.1
@@ -33,8 +34,6 @@ class Recipe:
     io: types the graph's ends can have, the default first.
     calibrated: whether ranges of activations are taken from pictures.
     summary: what it is; choose: when to choose it.
-    sizes, times: of the file, and of one inference on one core of a CPU, as shares of the float
-    file's in the same runtime, on each architecture of `MEASURED_ON`; by scripts/recipe_costs.
     """
 
     name: str
@@ -47,8 +46,6 @@ class Recipe:
     calibrated: bool = False
     summary: str
     choose: str
-    sizes: tuple[float, ...]
-    times: tuple[float, ...]
 
     @property
     def tolerance(self) -> Tolerance:
@@ -73,12 +70,17 @@ class Recipe:
         return self.check_io(io) if len(self.io) > 1 else self.io[0]
 
     @property
+    def figures(self) -> tuple[Figures, ...]:
+        """On each architecture of `MEASURED_ON`."""
+        return tuple(table()[net][self.name] for net in MEASURED_ON)
+
+    @property
     def slower(self) -> str | None:
         """In words, where most nets take longer than in float; None where they do not."""
-        if statistics.median(self.times) <= _SLOWER:
+        times = dict(zip(MEASURED_ON, (figures.time for figures in self.figures), strict=True))
+        if statistics.median(times.values()) <= _SLOWER:
             return None
-        times = zip(MEASURED_ON, self.times, strict=True)
-        slow = ", ".join(f"{time:.2g} times on {net}" for net, time in times if time > _SLOWER)
+        slow = ", ".join(f"{time:.2g} times on {net}" for net, time in times.items() if time > _SLOWER)
         return f"{self.name} takes longer than float on a CPU: {slow}"
 
 
@@ -101,8 +103,6 @@ RECIPES = {
             ok_sqnr_db=80.0,
             summary="float32 throughout",
             choose="to compare with; where nothing may be lost",
-            sizes=(1.00, 1.00, 1.00),
-            times=(1.00, 1.00, 1.00),
         ),
         Recipe(
             name="tflite-fp16",
@@ -112,8 +112,6 @@ RECIPES = {
             ok_sqnr_db=30.0,
             summary="float16 weights, computed in float32; phones' GPUs compute in float16",
             choose="half the size at no loss; for GPUs",
-            sizes=(0.50, 0.50, 0.51),
-            times=(1.00, 0.97, 0.99),
         ),
         Recipe(
             name="tflite-int8",
@@ -126,8 +124,6 @@ RECIPES = {
             # Softmax of attention and variance of layer norms stay in float: see `flatbuffer.fragile`.
             summary="integers, a scale for each channel",
             choose="convolutional nets: the fastest on CPUs, the only one for most NPUs and microcontrollers",
-            sizes=(0.29, 0.26, 0.28),
-            times=(0.50, 0.30, 1.70),
         ),
         Recipe(
             name="tflite-int8-weights",
@@ -137,8 +133,6 @@ RECIPES = {
             ok_sqnr_db=15.0,
             summary="int8 weights, a scale for each channel, computed in float32",
             choose="as small as int8 without pictures, closest to float, at its speed",
-            sizes=(0.27, 0.25, 0.27),
-            times=(1.00, 1.00, 1.00),
         ),
         Recipe(
             name="tflite-dynamic",
@@ -150,8 +144,6 @@ RECIPES = {
             # runtime's own kernel, MobileNetV2 ran in 18 pieces and took four times as long.
             summary="int8 weights, activations quantized as they come; depthwise convolutions in float32",
             choose="small and fast without pictures; the fastest for transformers on CPUs",
-            sizes=(0.27, 0.25, 0.27),
-            times=(0.80, 0.35, 0.63),
         ),
         Recipe(
             name="tflite-int16x8",
@@ -162,8 +154,6 @@ RECIPES = {
             calibrated=True,
             summary="int8 weights, int16 activations",
             choose="where int8 loses too much and the chip has no floats; no CPU delegate runs it",
-            sizes=(0.29, 0.26, 0.29),
-            times=(39.0, 36.0, 22.0),
         ),
         Recipe(
             name="onnx-fp32",
@@ -173,8 +163,6 @@ RECIPES = {
             ok_sqnr_db=80.0,
             summary="float32 throughout",
             choose="to compare with; where nothing may be lost",
-            sizes=(1.00, 1.00, 1.00),
-            times=(1.00, 1.00, 1.00),
         ),
         Recipe(
             name="onnx-fp16",
@@ -184,8 +172,6 @@ RECIPES = {
             ok_sqnr_db=30.0,
             summary="float16 weights and activations; CPUs compute it in float32 between casts",
             choose="half the size; for GPUs",
-            sizes=(0.50, 0.50, 0.50),
-            times=(1.30, 1.00, 1.10),
         ),
         Recipe(
             name="onnx-int8",
@@ -197,8 +183,6 @@ RECIPES = {
             calibrated=True,
             summary="QDQ: uint8 activations, int8 weights with a scale for each channel",
             choose="the fastest for convolutional nets on CPUs",
-            sizes=(0.28, 0.26, 0.29),
-            times=(0.52, 0.32, 0.83),
         ),
         Recipe(
             name="onnx-int8-dynamic",
@@ -210,8 +194,6 @@ RECIPES = {
             # collapses to -3 dB and takes ten times as long as float.
             summary="int8 weights; dense layers quantize activations as they come, convolutions compute in float32",
             choose="small without pictures; the fastest for transformers on CPUs",
-            sizes=(0.26, 0.25, 0.27),
-            times=(2.30, 1.40, 0.58),
         ),
     )
 }

@@ -159,7 +159,7 @@ def _run(job: Job, force, on_stage, on_note) -> Iterator[tuple[Artifact, bool]]:
     job, ready = _with_weights(job, force, on_stage, on_note)
     missing = [recipe for recipe in job.recipes if recipe not in ready]
     prints = {recipe: _fingerprint(job, recipe) for recipe in missing}
-    made = make(job, missing, ready, prints, on_stage) if missing else {}
+    made = make(job, missing, ready, prints, on_stage, on_note) if missing else {}
     for recipe in job.recipes:
         yield (made[recipe], True) if recipe in made else (ready[recipe], False)
 

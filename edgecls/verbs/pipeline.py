@@ -29,7 +29,7 @@ from typing import Any
 from edgecls import artifact, labels, process, reference, verification
 from edgecls.artifact import Agreement, Artifact, CalibrationInfo, Manifest, ModelInfo, TensorInfo
 from edgecls.errors import ChildFailed, WorkFailed
-from edgecls.exporters import making
+from edgecls.exporters import advice, making
 from edgecls.exporters.calibration import SYNTHETIC, Plan
 from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.exporters.recipe import Recipe, recipe_for
@@ -133,10 +133,11 @@ def make(
     ready: Mapping[Recipe, Artifact],
     fingerprints: Mapping[Recipe, str],
     on_stage: Callable[[Stage], None],
+    on_note: Callable[[str], None],
 ) -> dict[Recipe, Artifact]:
     """Make what is `missing`, on the float files that are `ready`."""
     with _work_folder(job.folder) as work:
-        return _Pipeline(job, missing, ready, fingerprints, on_stage, work).run()
+        return _Pipeline(job, missing, ready, fingerprints, on_stage, on_note, work).run()
 
 
 @functools.cache
@@ -173,11 +174,11 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 
 
 class _Pipeline:
-    def __init__(self, job, missing, ready, fingerprints, on_stage, work):
+    def __init__(self, job, missing, ready, fingerprints, on_stage, on_note, work):
         import psutil
 
         self.job, self.source, self.missing, self.ready = job, job.source, missing, ready
-        self.fingerprints, self.on_stage, self.work = fingerprints, on_stage, work
+        self.fingerprints, self.on_stage, self.on_note, self.work = fingerprints, on_stage, on_note, work
         self.memory_cap = int(_CAP * psutil.virtual_memory().available)
         self.converting = [recipe.format for recipe in missing if recipe.precision == "fp32"]
         self.model = reference.identity(job.options(missing[0]))
@@ -201,6 +202,9 @@ class _Pipeline:
 
     def _child(self, function: str, shown: str, /, **job) -> process.Outcome:
         def on_event(event):
+            if "trait" in event:
+                self._advise(event["trait"])
+                return
             what = event.get("stage", "calibrate")
             self.on_stage(Stage(self.source.name, shown, what, event.get("done", 0), event.get("total", 0)))
 
@@ -255,6 +259,7 @@ class _Pipeline:
         else:
             fp32 = next(found for recipe, found in self.ready.items() if recipe.precision == "fp32")
             known = fp32.manifest
+            self._advise(known.model.trait)
             facts = dataclasses.asdict(known.model) | {
                 "channels": known.input.shape[3 if known.layout == "NHWC" else 1],
                 "layout": known.layout,
@@ -356,6 +361,7 @@ class _Pipeline:
                 params=model.get("params"),
                 folded_params=model["folded_params"],
                 macs=model["macs"],
+                trait=model.get("trait"),
                 notes=tuple(model["notes"]),
             ),
             graph_params=result["params"],
@@ -379,6 +385,11 @@ class _Pipeline:
         )
         return publication.publish(path, target, manifest)
 
+    def _advise(self, trait: str | None) -> None:
+        """Before anything is quantized."""
+        for sentence in filter(None, (advice.sentence(trait, recipe) for recipe in self.missing)):
+            self.on_note(sentence)
+
     def _notes(self, recipe, result, facts, calibration) -> Iterator[str]:
         name, model = self.job.target(recipe).name, facts["model"]
         if untrained := self.source.weights.note:
@@ -386,6 +397,8 @@ class _Pipeline:
         yield from self.source.weights_notes()
         yield from self.source.notes
         yield from model["notes"]
+        if likely := advice.sentence(model.get("trait"), recipe):
+            yield likely
         yield from (f"{name}: {note}" for note in result["notes"])
         own, held = ((counts[kind], counts["macs"]) for counts, kind in ((model, "folded_params"), (result, "params")))
         if more := artifact.counts_note(own, held):
@@ -402,6 +415,6 @@ class _Pipeline:
                 more = f" and {len(ops) - _SHOWN} more" if len(ops) > _SHOWN else ""
                 yield f"{name} computes in float: {', '.join(ops[:_SHOWN])}{more}"
         agreement = artifact.decode(Agreement, result["agreement"])
-        advice = verification.next_step(agreement, recipe.precision, calibration)
-        if advice and (self.source.weights.trained or not agreement.passed):  # random answers need no care
-            yield f"{name}: {agreement.verdict}: {agreement.reason}; {advice}"
+        next_step = verification.next_step(agreement, recipe.precision, calibration)
+        if next_step and (self.source.weights.trained or not agreement.passed):  # random answers need no care
+            yield f"{name}: {agreement.verdict}: {agreement.reason}; {next_step}"
