@@ -563,6 +563,17 @@ def fields_of(said):
     return {field.name: getattr(said, field.name) for field in dataclasses.fields(said) if field.name not in ("kept", "missing")}
 
 
+def test_metadata_in_a_buffer_far_beyond_the_last_is_refused(tmp_path):
+    path = made(tmp_path / "net.tflite")
+    model = files.unpack(path.read_bytes())
+    model.metadata = [schema.MetadataT()]
+    model.metadata[0].name, model.metadata[0].buffer = ENTRY, 10**9
+    files.write(model, path)
+    for call in (metadata.read, lambda path: metadata.write(path, FULL)):
+        with pytest.raises(BadFile, match="its metadata is in buffer 1000000000 of 3"):
+            call(path)
+
+
 def test_tables_that_share_what_is_in_them_are_not_read_for_ever():
     writer = flatbuffer.Writer(b"\0\0\0\0" + IDENTIFIER)
     root, places = writer.record([None, None, None, bytes(4)])

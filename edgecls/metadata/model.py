@@ -53,6 +53,8 @@ class Model:
             if flatbuffer.text(data, places[_ENTRY_NAME]) == ENTRY:
                 self.entry = number
                 self.buffer = u32(data, at) if (at := _at(places, _ENTRY_BUFFER)) else 0
+                if self.buffer >= len(self.buffers):
+                    raise ValueError(f"its metadata is in buffer {self.buffer} of {len(self.buffers)}")
 
     def _tables(self, number: int) -> list[int]:
         place = _at(self.places, number)
