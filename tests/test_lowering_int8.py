@@ -5,12 +5,18 @@ import onnx as onnx_package
 import pytest
 from onnx import numpy_helper
 
-from edgecls import runtimes, verification
+import edgecls
+from edgecls import registry, runtimes, verification
 from edgecls.exporters import frozen, onnx, tflite
 from edgecls.exporters.lowerings import LOWERINGS, align, factors, pools, scales
 from edgecls.graph import read
 
 SIZE = 16
+#: The cheapest row of each source of a light family.
+LIGHT = {
+    (row.family.name, row.source): row
+    for row in sorted(registry.select(tier="light"), key=lambda row: -row.macs)
+}
 EXPORTERS = {"tflite": tflite, "onnx": onnx}
 
 
@@ -124,6 +130,50 @@ def test_an_int8_graph_is_one_piece_with_lowerings_and_several_without(files):
     delegation = runtimes.open(whole).delegation
     assert delegation.partitions == 1 and set(delegation.outside) <= {"QUANTIZE", "DEQUANTIZE"}
     assert runtimes.open(cut).delegation.partitions > 1
+
+
+def test_what_is_joined_is_not_quantized_once_more(files):
+    whole, _ = quantized(files, "tflite", ["scales"])
+    cut, _ = quantized(files, "tflite", [])
+    assert kinds(whole).count("QUANTIZE") == 1 < kinds(cut).count("QUANTIZE")  # that of the picture
+
+
+#: What light nets are made of besides, none of which cuts int8.
+PARTS = {
+    "swish": lambda blocks, x: blocks.activate(x, "swish", name="part"),
+    "squeeze and excite": lambda blocks, x: blocks.squeeze_excite(x, 4, activation="swish", name="part"),
+    "hard gates": lambda blocks, x: blocks.squeeze_excite(x, 4, gate="hard_sigmoid", name="part"),
+    "shuffle": lambda blocks, x: blocks.channel_shuffle(x, 4, name="part"),
+    "groups": lambda blocks, x: blocks.TORCH.conv(x, 32, 3, groups=8, name="part"),
+    "max pool": lambda blocks, x: blocks.max_pool(x, 3, stride=2, padding="ceil", name="part"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_a_light_net_is_one_piece(part, tmp_path):
+    import keras
+
+    from edgecls.models import _blocks as blocks
+
+    x = image = keras.Input((SIZE, SIZE, 3))
+    x = PARTS[part](blocks, keras.layers.Conv2D(32, 3, strides=2, name="stem")(x))
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    graph, _ = frozen.freeze(keras.Model(image, keras.layers.Dense(5, name="logits")(x)), "net")
+    tflite.convert(graph, tmp_path / "net.tflite")
+    np.save(tmp_path / "pictures.npy", inputs(2, seed=1))
+    path, _ = quantized(tmp_path, "tflite", [*LOWERINGS])
+    delegation = runtimes.open(path).delegation
+    assert delegation.partitions == 1 and set(delegation.outside) <= {"QUANTIZE", "DEQUANTIZE"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", LIGHT.values(), ids=lambda row: row.key)
+def test_a_light_row_is_one_piece_and_agrees(row, tmp_path):
+    made = edgecls.export(row.key, precisions=["int8"], weights="random", out=tmp_path)
+    for one in made:
+        delegation = runtimes.open(one.path).delegation
+        assert one.manifest.agreement.passed
+        assert delegation is None or delegation.partitions == 1 and set(delegation.outside) <= {"QUANTIZE"}
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
