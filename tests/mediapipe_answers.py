@@ -22,7 +22,10 @@ def answer(job):
             found = [classifier.classify(mediapipe.Image.create_from_file(path)) for path in job["pictures"]]
     except Exception as error:  # of many kinds, by its status codes
         return {"error": str(error)}
-    answers = [[[one.index, one.category_name, one.score] for one in each.classifications[0].categories] for each in found]
+    answers = [
+        [[one.index, one.category_name, one.score] for one in each.classifications[0].categories]
+        for each in found
+    ]
     return {"answers": answers, "read": read(job["model"]) if job.get("read") else None}
 
 

@@ -27,11 +27,22 @@ def models(tmp_path_factory):
     }
     options = ("Conv2DOptions", {"padding": 1, "strideW": 1, "strideH": 1})
     ops = [("CONV_2D", "image kernel bias", "logits", options)]
-    found = {"float32": graph_files.write(folder / "float32.tflite", ops, tensors, inputs="image", outputs="logits")}
+    found = {
+        "float32": graph_files.write(
+            folder / "float32.tflite", ops, tensors, inputs="image", outputs="logits"
+        )
+    }
     np.save(folder / "pictures.npy", rng.uniform(-1, 1, (20, 1, SIZE, SIZE, 3)).astype(np.float32))
     for io in ("uint8", "int8"):
         found[io] = folder / f"{io}.tflite"
-        arguments = str(found["float32"]), str(found[io]), "int8", str(folder / "pictures.npy"), (-1.0, 1.0), io
+        arguments = (
+            str(found["float32"]),
+            str(found[io]),
+            "int8",
+            str(folder / "pictures.npy"),
+            (-1.0, 1.0),
+            io,
+        )
         tflite.quantize(*arguments, emit=lambda event: None)
     return found
 
@@ -49,7 +60,9 @@ def ours(path, pixels) -> np.ndarray:
     """Scores of each picture, by its own metadata."""
     session, said = runtimes.open(path), metadata.read(path)
     end = session.outputs[0]
-    inputs = pixels if session.inputs[0].dtype == "uint8" else np.float32((pixels - said.mean[0]) / said.std[0])
+    inputs = (
+        pixels if session.inputs[0].dtype == "uint8" else np.float32((pixels - said.mean[0]) / said.std[0])
+    )
     found = np.stack([runtimes.run(session, [one[None]])[0].reshape(-1) for one in inputs]).astype(np.float64)
     return found if end.scale is None else end.scale * (found - end.zero_point)
 
@@ -72,7 +85,9 @@ def test_it_answers_as_our_runtime_does_to_label_names(models, pictures, tmp_pat
         files.append(tmp_path / f"{io}.tflite")
         metadata.write(models[io], SAID, to=files[-1])
     files.append(tmp_path / "wrong.tflite")
-    metadata.write(models["float32"], Metadata(mean=(0.0,), std=(255.0,), color="rgb", labels=LABELS), to=files[-1])
+    metadata.write(
+        models["float32"], Metadata(mean=(0.0,), std=(255.0,), color="rgb", labels=LABELS), to=files[-1]
+    )
     shown = [str(path) for path in paths]
     jobs = [{"model": str(file), "pictures": shown, "read": file.stem != "wrong"} for file in files]
     answers = peers.ask("mediapipe", "mediapipe_answers.py", jobs)
@@ -94,7 +109,10 @@ def test_it_refuses_what_we_say_that_it_does(models, pictures, tmp_path):
         "other colours": ("uint8", Metadata(color="bgr")),
         "int8": ("int8", SAID),
         "uint8 without metadata": ("uint8", None),
-        "channels apart in uint8": ("uint8", Metadata(mean=(1.0, 2.0, 3.0), std=(1.0, 1.0, 1.0), color="rgb")),
+        "channels apart in uint8": (
+            "uint8",
+            Metadata(mean=(1.0, 2.0, 3.0), std=(1.0, 1.0, 1.0), color="rgb"),
+        ),
         "plain": ("float32", Metadata(mean=(1.0,), std=(1.0,))),
     }
     jobs, refusals = [], {}

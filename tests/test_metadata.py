@@ -88,7 +88,9 @@ def test_the_same_metadata_is_the_same_file_whatever_was_there(file):
     first = file.read_bytes()
     metadata.write(file, metadata.read(file))
     assert file.read_bytes() == first
-    metadata.write(file, dataclasses.replace(FULL, name="x" * 500, labels=None, mean=None, std=None, color=None))
+    metadata.write(
+        file, dataclasses.replace(FULL, name="x" * 500, labels=None, mean=None, std=None, color=None)
+    )
     assert b"bear" not in file.read_bytes()
     metadata.write(file, FULL)
     assert file.read_bytes() == first
@@ -229,7 +231,11 @@ THEIRS = {
         }
     ],
 }
-PACKED = [("notes.txt", "n" * 100), ("their_labels.txt", "a\r\nb\nc\nd\ne\n"), ("labels_de.txt", "v\nw\nx\ny\nz")]
+PACKED = [
+    ("notes.txt", "n" * 100),
+    ("their_labels.txt", "a\r\nb\nc\nd\ne\n"),
+    ("labels_de.txt", "v\nw\nx\ny\nz"),
+]
 
 
 @pytest.mark.parametrize("outside", [False, True])
@@ -238,7 +244,9 @@ def test_what_others_wrote_stays(tmp_path, outside):
     before = answers(path)
     kept = ("notes.txt", "labels_de.txt", "secret")
     assert metadata.read(path) == Metadata(name="theirs", labels=tuple("abcde"), kept=kept)
-    new = dataclasses.replace(metadata.read(path), name="mine", labels=tuple("vwxyz"), mean=(1.0,), std=(2.0,))
+    new = dataclasses.replace(
+        metadata.read(path), name="mine", labels=tuple("vwxyz"), mean=(1.0,), std=(2.0,)
+    )
     for _ in range(2):  # the second time on what we wrote
         metadata.write(path, new)
         assert metadata.read(path) == new
@@ -252,8 +260,13 @@ def test_what_others_wrote_stays(tmp_path, outside):
     assert tree["min_parser_version"] == "1.5.0" and tree["associated_files"] == THEIRS["associated_files"]
     assert graph["custom_metadata"] == THEIRS["subgraph_metadata"][0]["custom_metadata"]
     assert image["dimension_names"] == ["batch", "y", "x", "channel"]
-    assert [unit["options"][0] for unit in image["process_units"]] == ["RegexTokenizerOptions", "NormalizationOptions"]
-    assert scores["process_units"] == [{"options": ("ScoreThresholdingOptions", {"global_score_threshold": 0.25})}]
+    assert [unit["options"][0] for unit in image["process_units"]] == [
+        "RegexTokenizerOptions",
+        "NormalizationOptions",
+    ]
+    assert scores["process_units"] == [
+        {"options": ("ScoreThresholdingOptions", {"global_score_threshold": 0.25})}
+    ]
     assert read_graph(path).metadata["min_runtime_version"] == ""
 
 
@@ -300,9 +313,13 @@ def test_normalization_is_for_readers_in_the_types_they_see(tmp_path):
         metadata.write(path, Metadata(mean=(127.5,), std=(127.5,), color="rgb"))
         image = tree_of(path)["subgraph_metadata"][0]["input_tensor_metadata"][0]
         assert image["stats"] == {"min": low, "max": high}
-        assert image["process_units"] == [{"options": ("NormalizationOptions", {"mean": [127.5], "std": [127.5]})}]
+        assert image["process_units"] == [
+            {"options": ("NormalizationOptions", {"mean": [127.5], "std": [127.5]})}
+        ]
         size = {"width": 1, "height": 1}
-        assert image["content"] == {"content_properties": ("ImageProperties", {"color_space": 1, "default_size": size})}
+        assert image["content"] == {
+            "content_properties": ("ImageProperties", {"color_space": 1, "default_size": size})
+        }
 
 
 @pytest.mark.parametrize(
@@ -334,7 +351,10 @@ def test_what_phones_make_of_a_file_is_said(tmp_path, dtype, shape, said, remark
 
 def test_without_labels_phones_answer_with_numbers(tmp_path):
     path = made(tmp_path / "net.tflite")
-    assert list(phones.remarks(path, None))[-1] == "MediaPipe answers with numbers: there are no labels; give --labels"
+    assert (
+        list(phones.remarks(path, None))[-1]
+        == "MediaPipe answers with numbers: there are no labels; give --labels"
+    )
 
 
 # Files that export made
@@ -351,7 +371,10 @@ def test_exported_files_carry_what_their_manifests_say(cold_export):
         manifest, found = artifact.load(path).manifest, metadata.read(path)
         assert dataclasses.replace(found, kept=()) == publication.described(manifest)
         assert found.name == "lenet5.paper" and found.version == "untrained-0"
-        assert f"10 classes, {manifest.precision}, random weights of seed 0: its answers mean nothing" in found.description
+        assert (
+            f"10 classes, {manifest.precision}, random weights of seed 0: its answers mean nothing"
+            in found.description
+        )
         assert (found.mean, found.std, found.color, found.labels) == ((20.0,), (200.0,), "gray", None)
         assert str(cold_export[0]) not in found.description
 
@@ -367,7 +390,9 @@ def test_a_file_whose_metadata_was_changed_is_up_to_date(exported):
 def test_export_says_where_uint8_is_not_the_cameras_bytes(inline, tmp_path, preprocess, said):
     made(tmp_path / "net.tflite", filters=2)
     found = export(tmp_path / "net.tflite", precisions="int8", preprocess=preprocess, out=tmp_path / "out")
-    told = {one.manifest.precision: f"{one.path.name} {phones.NOT_PLAIN}" in one.manifest.notes for one in found}
+    told = {
+        one.manifest.precision: f"{one.path.name} {phones.NOT_PLAIN}" in one.manifest.notes for one in found
+    }
     assert told == {"fp32": False, "int8": said}
 
 
@@ -379,12 +404,16 @@ def outside(path) -> int:
 @pytest.fixture
 def source_file(tmp_path):
     """A float .tflite and calibration pictures for it."""
-    np.save(tmp_path / "pictures.npy", np.random.default_rng(0).uniform(-1, 1, (5, 1, 1, 1, 3)).astype(np.float32))
+    np.save(
+        tmp_path / "pictures.npy", np.random.default_rng(0).uniform(-1, 1, (5, 1, 1, 1, 3)).astype(np.float32)
+    )
     return made(tmp_path / "source.tflite")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "dynamic", "int8", "int8-weights", "int16x8"])
-def test_every_recipe_keeps_weights_inside_and_is_the_same_with_metadata_in_its_source(tmp_path, source_file, precision):
+def test_every_recipe_keeps_weights_inside_and_is_the_same_with_metadata_in_its_source(
+    tmp_path, source_file, precision
+):
     targets = [tmp_path / "first.tflite", tmp_path / "second.tflite"]
     io = "uint8" if precision == "int8" else "float32"
     for target in targets:
@@ -427,7 +456,10 @@ def test_as_json_it_has_everything(exported):
 
 def test_a_file_without_is_told_so(file):
     done = command.edgecls("metadata", file)
-    assert (done.returncode, done.stdout) == (0, f"{file.name} carries no metadata: --labels and --set write some\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"{file.name} carries no metadata: --labels and --set write some\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -442,10 +474,18 @@ def test_a_file_without_is_told_so(file):
         ({"settings": ["name"]}, UsageError, "--set name: expected name=VALUE; an empty VALUE takes it away"),
         ({"settings": ["name=a", "name=b"]}, UsageError, "--set name is given twice"),
         ({"settings": ["mean=1"]}, UsageError, "--set: mean has 1 numbers and std 0; give both, of as many"),
-        ({"settings": ["std=0", "mean=1"]}, UsageError, "--set std=0: expected 1 number of pixels 0..255, or 3"),
+        (
+            {"settings": ["std=0", "mean=1"]},
+            UsageError,
+            "--set std=0: expected 1 number of pixels 0..255, or 3",
+        ),
         ({"settings": ["mean=1,2", "std=1,2"]}, UsageError, "--set mean=1,2: expected 1 number of pixels"),
         ({"settings": ["mean=nan", "std=1"]}, UsageError, "--set mean=nan: expected"),
-        ({"settings": ["color=green"]}, UnknownName, "unknown color of --set 'green'; valid are bgr, gray, rgb"),
+        (
+            {"settings": ["color=green"]},
+            UnknownName,
+            "unknown color of --set 'green'; valid are bgr, gray, rgb",
+        ),
         ({"labels": "four"}, UsageError, "--labels names 4 classes, the model has 5"),
         ({"labels": "nothing"}, BadFile, "no labels 'nothing'; give a file with one a line"),
     ],
@@ -466,7 +506,11 @@ def test_what_cannot_be_changed_is_told_why_and_nothing_changes(file, monkeypatc
         ("folder.tflite", None, "is a folder; name a .tflite or .onnx file in it"),
         ("net.keras", b"", "is no .tflite or .onnx file"),
         ("empty.onnx", b"", "empty.onnx is empty"),
-        ("text.tflite", b"not a model, in words", "text.tflite is damaged, or no model: its bytes 4 to 7 should be b'TFL3'"),
+        (
+            "text.tflite",
+            b"not a model, in words",
+            "text.tflite is damaged, or no model: its bytes 4 to 7 should be b'TFL3'",
+        ),
         ("text.onnx", b"not a model, in words", "text.onnx is damaged, or no model: "),
         ("none.onnx", ..., "no file "),
     ],
@@ -486,7 +530,9 @@ def test_what_is_no_model_is_told_why(tmp_path, name, content, message):
 
 def test_how_pictures_become_input_is_not_changed_behind_a_manifest(exported):
     path = exported / "lenet5" / "lenet5-fp32.tflite"
-    with pytest.raises(UsageError, match=r"lenet5-fp32.tflite was verified with its own; export it again with --preproc"):
+    with pytest.raises(
+        UsageError, match=r"lenet5-fp32.tflite was verified with its own; export it again with --preproc"
+    ):
         verb.change(path, settings=["mean=1", "std=2"])
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(BadFile, match="describes another lenet5-fp32.tflite"):
@@ -525,7 +571,9 @@ def mutants(data: bytes, count: int):
             if kind == 1:
                 out[at] = rng.randrange(256)
             elif kind == 2:
-                value = rng.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(out), rng.randrange(len(out))))
+                value = rng.choice(
+                    (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(out), rng.randrange(len(out)))
+                )
                 out[at : at + 4] = struct.pack("<I", value)
             else:
                 stop = rng.randrange(at, min(len(out), at + 64))
@@ -547,7 +595,9 @@ def test_damaged_files_raise_nothing_but_our_errors(tmp_path, format, outside, c
         try:
             known = metadata.read(path)
             metadata.outputs(path)
-            metadata.write(path, dataclasses.replace(known or Metadata(), name=f"mutant {number}", missing=()))
+            metadata.write(
+                path, dataclasses.replace(known or Metadata(), name=f"mutant {number}", missing=())
+            )
             assert metadata.read(path).name == f"mutant {number}"
         except EdgeclsError as error:
             assert "\n" not in str(error) and path.read_bytes() == mutant
@@ -560,7 +610,11 @@ def test_damaged_files_raise_nothing_but_our_errors(tmp_path, format, outside, c
 
 
 def fields_of(said):
-    return {field.name: getattr(said, field.name) for field in dataclasses.fields(said) if field.name not in ("kept", "missing")}
+    return {
+        field.name: getattr(said, field.name)
+        for field in dataclasses.fields(said)
+        if field.name not in ("kept", "missing")
+    }
 
 
 def test_metadata_in_a_buffer_far_beyond_the_last_is_refused(tmp_path):

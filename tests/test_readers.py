@@ -57,7 +57,9 @@ def exported(tmp_path_factory):
     done = command.edgecls("export", REAL / "mobilenet_v2_imagenet.keras", *arguments)
     assert done.returncode == 0, done.stderr
     folder = out / "mobilenet_v2_imagenet"
-    return {name: folder / f"{folder.name}-{recipe.precision}.{recipe.format}" for name, recipe in RECIPES.items()}
+    return {
+        name: folder / f"{folder.name}-{recipe.precision}.{recipe.format}" for name, recipe in RECIPES.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +92,20 @@ def agreement(reader, path, pixels, folder) -> float | str:
     if info.dtype == "float32":
         inputs = images.normalise(inputs, PREPROCESS["tf"])
     np.save(folder / "inputs.npy", inputs)
-    job = {"reader": reader, "model": str(path), "inputs": str(folder / "inputs.npy"), "outputs": str(folder / "out.npy")}
+    job = {
+        "reader": reader,
+        "model": str(path),
+        "inputs": str(folder / "inputs.npy"),
+        "outputs": str(folder / "out.npy"),
+    }
     (answer,) = peers.ask("readers", "reader_answers.py", [job])
     if "error" in answer:
         return answer["error"]
     expected, tensor = ours(path, inputs, reference=reader == "tflite-micro")
     found = np.load(folder / "out.npy").reshape(expected.shape)
-    sqnr = verification.sqnr_db(verification.dequantized(expected, tensor), verification.dequantized(found, tensor))
+    sqnr = verification.sqnr_db(
+        verification.dequantized(expected, tensor), verification.dequantized(found, tensor)
+    )
     return np.inf if sqnr is None else sqnr
 
 
@@ -129,7 +138,11 @@ def test_tensorflows_own_interpreter_reads_them(exported, pixels):
     for kind in ("tflite-fp32", "tflite-int8"):
         interpreter = tf.lite.Interpreter(str(exported[kind]))
         interpreter.allocate_tensors()
-        inputs = np.stack(pixels)[:1] if kind == "tflite-int8" else images.normalise(np.stack(pixels)[:1], PREPROCESS["tf"])
+        inputs = (
+            np.stack(pixels)[:1]
+            if kind == "tflite-int8"
+            else images.normalise(np.stack(pixels)[:1], PREPROCESS["tf"])
+        )
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs)
         interpreter.invoke()
         found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

@@ -14,7 +14,9 @@ from edgecls.text import printable
 
 
 def metadata(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite or .onnx file, exported here or elsewhere.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .tflite or .onnx file, exported here or elsewhere.")
+    ],
     labels: Annotated[
         str | None,
         typer.Option(
@@ -28,7 +30,7 @@ def metadata(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change name, description, version, author, licence, input, mean, std or color. May be repeated.",
+            help="Change name, description, version, author, licence, input, mean, std, color. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -52,7 +54,10 @@ def metadata(
     if said is None:
         print(f"{file.name} carries no metadata: --labels and --set write some")
     else:
-        rows = {key: getattr(said, key) for key in verb.KEYS} | {"labels": _labels(said.labels), "kept": said.kept or None}
+        rows = {key: getattr(said, key) for key in verb.KEYS} | {
+            "labels": _labels(said.labels),
+            "kept": said.kept or None,
+        }
         for key, value in rows.items():
             print(f"{key:11}  {'-' if value is None else printable(_words(value))}")
     for remark in found.remarks:
@@ -67,4 +72,8 @@ def _labels(labels):
 
 
 def _words(value):
-    return value if isinstance(value, str) else ", ".join(f"{one:g}" if isinstance(one, float) else one for one in value)
+    return (
+        value
+        if isinstance(value, str)
+        else ", ".join(f"{one:g}" if isinstance(one, float) else one for one in value)
+    )

@@ -31,10 +31,10 @@ class Metadata:
 
     input: how pictures become input, in words. labels: of the outputs, in order.
     mean, std: input is `(pixel - mean) / std` of pixels 0..255, one number or one per channel; where the
-    input is quantized, that is quantized then. color: the order of channels; a
-    .tflite can only say that it is "other" than rgb.
-    missing: files that it lists and does not carry. kept: names of what else it carries, which `write` leaves as it is: files in the zip and custom
-    metadata of a .tflite, other properties of an .onnx.
+    input is quantized, that is quantized then. color: the order of channels; a .tflite can only say that
+    it is "other" than rgb.
+    missing: files that it lists and does not carry. kept: names of what else it carries, which `write`
+    leaves as it is: files in the zip and custom metadata of a .tflite, other properties of an .onnx.
     """
 
     name: str | None = None
@@ -53,7 +53,9 @@ class Metadata:
     def __post_init__(self):
         counts = [values and len(values) for values in (self.mean, self.std)]
         if counts[0] != counts[1]:
-            raise ValueError(f"mean and std should be of one number each, or of as many, not {counts[0]} and {counts[1]}")
+            raise ValueError(
+                f"mean and std should be of one number each, or of as many, not {counts[0]} and {counts[1]}"
+            )
 
 
 def read(path: str | Path) -> Metadata | None:
@@ -67,7 +69,7 @@ def read(path: str | Path) -> Metadata | None:
 
 
 def write(path: str | Path, metadata: Metadata, *, to: str | Path | None = None) -> None:
-    """Let the file say `metadata` and nothing else, but for what `Metadata.kept` names. At once, or not at all.
+    """Let the file say `metadata` and nothing else, but for what `Metadata.kept` names; at once or not at all.
 
     to: the file to write, the same by default. Needs one copy of the file on the disk, and no memory for it.
     Raises BadFile as `read` does, and for metadata that a later version of its schema wrote; UsageError

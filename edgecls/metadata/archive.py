@@ -44,7 +44,7 @@ class Zip:
             raise ValueError(f"its file {name!r} cannot be read: {error}") from error
 
     def copy(self, file: IO[bytes], own: Mapping[str, bytes], without: Collection[str]) -> None:
-        """Write the zip to the end of `file`, with `own` files in place of, or beside, those that are there."""
+        """Write the zip to the end of `file`, with `own` files in place of or beside those that are there."""
         gone = {*own, *without}
         kept = [self.zip.getinfo(name) for name in dict.fromkeys(self.names) if name not in gone]
         if not kept and not own:

@@ -1,4 +1,4 @@
-"""A .tflite file as flatbuffers see it: where its tables and its weights lie, and what can be put in front."""
+"""A .tflite file as flatbuffers see it: where tables and weights lie, and what can be put in front."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class Model:
         return flatbuffer.read(content, "ModelMetadata", whole=whole)
 
     def ends(self, kind: Literal["input", "output"]) -> list[End]:
+        """In the order of the main graph."""
         data = self.data
         graph = fields(data, self._tables(_SUBGRAPHS)[0])
         found = []
@@ -128,7 +129,7 @@ class Model:
                 writer.link(places[number], follow(self.data, place) - self.base + shift)
 
         def put(number, old, new):
-            """A list of tables that lie in this flatbuffer, but for the `new` ones; where its first item is."""
+            """A list of tables of this flatbuffer, but for the `new` ones; where its first item is."""
             count = max(len(old), *(k + 1 for k in new))
             start = writer.vector(bytes(4 * count), count)
             writer.link(places[number], start)

@@ -1,4 +1,4 @@
-"""The properties of an .onnx file, by ONNX's own names where it has some (its docs/IR.md, docs/MetadataProps.md).
+"""The properties of an .onnx file, by ONNX's own names where it has some (docs/IR.md, docs/MetadataProps.md).
 
 They are fields of the outermost message: these are taken out and put behind all others, which are copied
 as they are.
@@ -24,7 +24,13 @@ _GRAPH_OUTPUT, _TYPE, _TENSOR_TYPE, _SHAPE, _DIM = 12, 2, 1, 2, 1
 _SIZE = 0x08
 
 #: Properties that are words. The description is ONNX's doc_string.
-_WORDS = {"name": "name", "version": "version", "author": "model_author", "licence": "model_license", "input": "input"}
+_WORDS = {
+    "name": "name",
+    "version": "version",
+    "author": "model_author",
+    "licence": "model_license",
+    "input": "input",
+}
 #: Properties that are lists in JSON, and the type of their items.
 _LISTS = {"labels": ("names", str), "mean": ("mean", float), "std": ("std", float)}
 _ALSO = {float: int, str: str}
@@ -117,7 +123,11 @@ def _parsed(text: str, kind: type) -> tuple | None:
         return None
     if isinstance(values, dict) and list(values) == list(range(len(values))):
         values = list(values.values())
-    if not isinstance(values, list) or not values or not {type(value) for value in values} <= {kind, _ALSO[kind]}:
+    if (
+        not isinstance(values, list)
+        or not values
+        or not {type(value) for value in values} <= {kind, _ALSO[kind]}
+    ):
         return None
     return tuple(map(kind, values))
 

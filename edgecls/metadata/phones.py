@@ -16,7 +16,7 @@ NOT_PLAIN = (
 
 
 def remarks(path: Path, metadata: Metadata | None) -> Iterator[str]:
-    """Why MediaPipe's ImageClassifier (1.2.2) refuses a .tflite file, or what it gets wrong. Raises BadFile."""
+    """Why MediaPipe's ImageClassifier 1.2.2 refuses a .tflite file, or gets it wrong. Raises BadFile."""
     with opened(path) as (_, data):
         model = Model(data)
         inputs, outputs = model.ends("input"), model.ends("output")

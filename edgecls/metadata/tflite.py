@@ -35,7 +35,9 @@ def read(data: mmap.mmap) -> Metadata | None:
         normalization = _normalization(tensor) or {}
         kind, properties = tensor.get("content", {}).get("content_properties", ("", {}))
         if kind == "ImageProperties":
-            color = {number: name for name, number in COLOR_SPACES.items()}.get(properties.get("color_space"), "other")
+            color = {number: name for name, number in COLOR_SPACES.items()}.get(
+                properties.get("color_space"), "other"
+            )
     listed = _labels_files(tree)[:1]
     missing = [name for name in listed if name not in files.names]
     custom = [one.get("name", "") for sub in _graphs(tree) for one in sub.get("custom_metadata", [])]
@@ -131,7 +133,11 @@ def _change(tree: dict[str, Any], metadata: Metadata, model: Model) -> None:
     if metadata.labels is None:
         files = [file for file in files if file.get("type") != TENSOR_AXIS_LABELS]
     elif not _labels_files(tree):
-        entry = {"name": LABELS, "description": "Labels of the outputs, one a line.", "type": TENSOR_AXIS_LABELS}
+        entry = {
+            "name": LABELS,
+            "description": "Labels of the outputs, one a line.",
+            "type": TENSOR_AXIS_LABELS,
+        }
         files = [entry, *files]
     _set(scores, "associated_files", files or None)
 
@@ -140,7 +146,11 @@ def _change_image(tensor: dict[str, Any], metadata: Metadata, end: End) -> None:
     _set(tensor, "description", metadata.input)
     known = _normalization(tensor) or {}
     if (metadata.mean, metadata.std) != (_numbers(known.get("mean")), _numbers(known.get("std"))):
-        units = [one for one in tensor.get("process_units", []) if one.get("options", ("",))[0] != "NormalizationOptions"]
+        units = [
+            one
+            for one in tensor.get("process_units", [])
+            if one.get("options", ("",))[0] != "NormalizationOptions"
+        ]
         if metadata.mean:
             options = {"mean": list(metadata.mean), "std": list(metadata.std)}
             units.append({"options": ("NormalizationOptions", options)})

@@ -81,7 +81,9 @@ def _parsed(file, settings, known, *, own):
         if key in values:
             raise UsageError(f"--set {key} is given twice")
         if own and key not in WORDS:
-            raise UsageError(f"--set {key}: {file.name} was verified with its own; export it again with --preprocess")
+            raise UsageError(
+                f"--set {key}: {file.name} was verified with its own; export it again with --preprocess"
+            )
         values[key] = value.strip() or None
     if values.get("color") not in (None, *_COLORS):
         raise UnknownName("color of --set", values["color"], _COLORS)
@@ -101,6 +103,8 @@ def _numbers(key, text):
         found = ()
     least = 0 if key == "mean" else 1e-6
     if len(found) not in (1, 3) or not all(least <= number < math.inf for number in found):
-        wanted = "1 number of pixels 0..255, or 3 with commas between" + ("" if key == "mean" else ", none of them 0")
+        wanted = "1 number of pixels 0..255, or 3 with commas between" + (
+            "" if key == "mean" else ", none of them 0"
+        )
         raise UsageError(f"--set {key}={text}: expected {wanted}")
     return found

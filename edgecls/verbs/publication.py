@@ -28,8 +28,8 @@ def described(manifest: Manifest) -> Metadata:
     made_of = f"{model.name} ({model.reference})" if model.source != "file" else model.name
     return Metadata(
         name=model.name,
-        description=f"{made_of}, {model.classes} classes, {manifest.precision}, {_weights(manifest.weights)}; "
-        f"made by edgecls {__version__}.",
+        description=f"{made_of}, {model.classes} classes, {manifest.precision}, "
+        f"{_weights(manifest.weights)}; made by edgecls {__version__}.",
         version=_version(manifest.weights),
         licence=manifest.weights.licence,
         input=_input(preprocess, manifest.input),
