@@ -126,6 +126,11 @@ def test_float_files_need_no_advice():
     assert len(wide) == 4 and not any(sentence("swish", recipe) for recipe in wide)
 
 
+def test_one_scale_for_each_tensor_was_not_measured():
+    assert sentence("depthwise", INT8) and sentence("depthwise", INT8, per_tensor=True) is None
+    assert sentence("depthwise", RECIPES["tflite-dynamic"], per_tensor=True)  # has one for each channel
+
+
 def test_show_says_what_is_likely():
     shown = command.edgecls("show", "mobilenet_v3_small").stdout
     assert f"int8     {sentence('hard-swish', INT8)}\n" in shown

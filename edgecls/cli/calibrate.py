@@ -82,7 +82,9 @@ def check(
 
 
 def _shown(found) -> str:
-    info = found.info
+    from edgecls.verbs.calibrate import IDENTICAL_DB
+
+    info, same = found.info, found.between_db >= IDENTICAL_DB
     rows = [
         ("pictures", f"{info.count} of {info.source}, {found.distinct} of them distinct"),
         ("digest", info.digest[:12]),
@@ -90,7 +92,7 @@ def _shown(found) -> str:
         ("input", _spread(info.inputs)),
         ("first half, int8 against float", f"{found.first_db:.1f} dB"),
         ("second half, int8 against float", f"{found.second_db:.1f} dB"),
-        ("halves against each other", f"{found.between_db:.1f} dB"),
+        ("halves against each other", "identical" if same else f"{found.between_db:.1f} dB"),
         ("ranges differ by", f"{found.ratio:.2f} times at most, in {found.tensor}"),
         ("judged on", found.judged_on),
     ]

@@ -86,10 +86,10 @@ def _scales_channels(node):
     return (1, 1) in sizes and len(sizes) == 2
 
 
-def sentence(trait: str | None, recipe: Recipe) -> str | None:
+def sentence(trait: str | None, recipe: Recipe, *, per_tensor: bool = False) -> str | None:
     """What `recipe` is likely to do to a net of that trait, and what to try instead; None where nothing
-    is known, or nothing is lost."""
-    if trait is None or recipe.precision in ("fp32", "fp16"):
+    is known, as of one scale for each tensor, or nothing is lost."""
+    if trait is None or recipe.precision in ("fp32", "fp16") or (per_tensor and recipe.calibrated):
         return None
     like = TRAITS[trait]
     known = table()[like.net]

@@ -17,6 +17,8 @@ from edgecls.exporters import source as sources
 from edgecls.verbs.export import export
 from edgecls.verbs.pipeline import Stage
 
+#: More than float32 can tell: of files that say the same.
+IDENTICAL_DB = 200.0
 #: Halves whose files differ by more than this in their distance from float, dB, one being less than
 #: sound, or in the step of any tensor by more than this factor, were too small. On a trained
 #: MobileNetV2, photographs of all classes differ by 0.8 dB and 1.5 times where there are 16, by 0.3 and 1.2 where there are 100.
@@ -174,11 +176,11 @@ def _differences(first, second, ratio, tensor):
 
 
 def _sqnr_db(reference, value) -> float:
-    """Of equal ones 200: more than float32 can tell."""
+    """Of equal ones `IDENTICAL_DB`."""
     from edgecls import verification
 
     ratio = verification.sqnr_db(reference, value)
-    return 200.0 if ratio is None else min(ratio, 200.0)
+    return IDENTICAL_DB if ratio is None else min(ratio, IDENTICAL_DB)
 
 
 def _steps(path) -> dict[str, float]:

@@ -387,8 +387,11 @@ class _Pipeline:
 
     def _advise(self, trait: str | None) -> None:
         """Before anything is quantized."""
-        for sentence in filter(None, (advice.sentence(trait, recipe) for recipe in self.missing)):
-            self.on_note(sentence)
+        for likely in filter(None, (self._likely(trait, recipe) for recipe in self.missing)):
+            self.on_note(likely)
+
+    def _likely(self, trait: str | None, recipe: Recipe) -> str | None:
+        return advice.sentence(trait, recipe, per_tensor=self.job.per_tensor)
 
     def _notes(self, recipe, result, facts, calibration) -> Iterator[str]:
         name, model = self.job.target(recipe).name, facts["model"]
@@ -397,7 +400,7 @@ class _Pipeline:
         yield from self.source.weights_notes()
         yield from self.source.notes
         yield from model["notes"]
-        if likely := advice.sentence(model.get("trait"), recipe):
+        if likely := self._likely(model.get("trait"), recipe):
             yield likely
         yield from (f"{name}: {note}" for note in result["notes"])
         own, held = ((counts[kind], counts["macs"]) for counts, kind in ((model, "folded_params"), (result, "params")))
