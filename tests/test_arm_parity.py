@@ -216,7 +216,7 @@ def test_the_document_has_a_figure_for_each_cell_and_shows_what_failed():
     (changed,) = [line for line in lines if "**2.5e-01**" in line]
     assert changed[:3] == ["| `resnet18.torchvision`", "64", "cortex-a53"]
     assert "1 of 144 cells" in text and "72 of 72 runs" in text
-    assert "| tflite-int8 | cortex-a53 | MUL | resnet18 |" in text
+    assert "| tflite-int8 | MUL | resnet18 |" in text
     assert "LiteRT 2.3.0" in text and "ONNX Runtime 1.31.1" in text and "QEMU 10.0.13" in text
 
 
