@@ -418,6 +418,7 @@ class _Pipeline:
                 more = f" and {len(ops) - _SHOWN} more" if len(ops) > _SHOWN else ""
                 yield f"{name} computes in float: {', '.join(ops[:_SHOWN])}{more}"
         agreement = artifact.decode(Agreement, result["agreement"])
-        next_step = verification.next_step(agreement, recipe.precision, calibration)
+        per_tensor = recipe.calibrated and self.job.per_tensor
+        next_step = verification.next_step(agreement, recipe.precision, calibration, per_tensor=per_tensor)
         if next_step and (self.source.weights.trained or not agreement.passed):  # random answers need no care
             yield f"{name}: {agreement.verdict}: {agreement.reason}; {next_step}"

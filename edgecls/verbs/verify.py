@@ -87,13 +87,15 @@ def verify(
 
 
 def _verification(subject, right, agreement):
-    calibration = subject.manifest.calibration if subject.manifest else None
+    manifest = subject.manifest
+    calibration = manifest.calibration if manifest else None
+    per_tensor = bool(manifest and manifest.options.get("per_tensor"))
     return Verification(
         file=str(subject.path),
         precision=subject.precision,
         against=right.name,
         agreement=agreement,
-        next_step=verification.next_step(agreement, subject.precision, calibration),
+        next_step=verification.next_step(agreement, subject.precision, calibration, per_tensor=per_tensor),
     )
 
 

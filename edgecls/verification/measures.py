@@ -124,8 +124,11 @@ def is_cut_off(saturation: Mapping[str, float]) -> bool:
     return max(saturation.values(), default=0.0) > _MAX_SATURATION
 
 
-def next_step(agreement: Agreement, precision: str, calibration: CalibrationInfo | None) -> str | None:
-    """What to do about a file that is not OK. calibration: what its ranges were taken from."""
+def next_step(
+    agreement: Agreement, precision: str, calibration: CalibrationInfo | None, *, per_tensor: bool = False
+) -> str | None:
+    """What to do about a file that is not OK. calibration: what its ranges were taken from; per_tensor:
+    its weights have one scale for each tensor."""
     if agreement.verdict == "OK":
         return None
     if calibration is not None and calibration.source == "synthetic":
@@ -138,6 +141,8 @@ def next_step(agreement: Agreement, precision: str, calibration: CalibrationInfo
         return "use the float32 file: this model's values do not fit float16"
     if precision == "fp32":
         return "the conversion is at fault: use another format, and report this"
+    if per_tensor:
+        return "leave out --per-tensor where the target knows a scale for each channel, or use fp16"
     if calibration is not None:
         return "`edgecls inspect` names the layers at fault, `edgecls tune` keeps those in float, fp16 all"
     return "try another recipe, fp16 first: `edgecls recipes` explains them"
