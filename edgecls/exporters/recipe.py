@@ -170,7 +170,7 @@ RECIPES = {
             precision="fp16",
             min_sqnr_db=20.0,
             ok_sqnr_db=30.0,
-            summary="float16 weights and activations; CPUs compute it in float32 between casts",
+            summary="float16 weights and activations; x86 CPUs compute it in float32 between casts",
             choose="half the size; for GPUs",
         ),
         Recipe(
