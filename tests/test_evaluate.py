@@ -7,7 +7,6 @@ import subprocess
 
 import command
 import numpy as np
-import psutil
 import pytest
 import tiny
 from PIL import Image
@@ -304,6 +303,6 @@ def test_control_c_ends_it_at_once_and_what_was_done_is_kept(net, labels, tmp_pa
         )
         assert alive(run.pid) == []
     finally:
-        for left in psutil.Process().children(recursive=True):
+        for left in alive(run.pid):
             left.kill()
         signal.signal(signal.SIGINT, before)
