@@ -157,12 +157,12 @@ def test_the_next_step_is_that_of_the_cause(precision, source, count, cut, step)
     assert verification.next_step(compare(noisy(30)), precision, info) is None
 
 
-def test_of_one_scale_for_each_tensor_inspect_knows_nothing():
+def test_the_next_step_of_one_scale_for_each_tensor():
     info = CalibrationInfo(
         source="photographs", count=100, digest="0", method="min-max", pixels=None, inputs=SPREAD
     )
     step = verification.next_step(compare(noisy(10)), "int8", info, per_tensor=True)
-    assert step == "leave out --per-tensor where the target knows a scale for each channel, or use fp16"
+    assert step == "leave out --per-tensor where the target can do without, or use fp16; `edgecls inspect` names the layers at fault"
 
 
 # Saturation

@@ -179,3 +179,25 @@ def test_the_command_prints_json(nets):
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["fault"] == "linear" and record["layers"][0]["op"] == "picture"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_was_equalised_is_compared_with_an_equalised_float_file(inline, nets, tmp_path, format):
+    """Linear's wide channels are narrow in such a file; values of the float file itself are beyond its range."""
+    pictures = tmp_path / "pictures.npy"
+    np.save(pictures, np.load(nets["pictures"]))
+    options = {"precisions": "int8", "calibration": pictures, "preprocess": "tf", "out": tmp_path}
+    made = edgecls.export(nets[format, 60][0], per_tensor=True, **options)
+    target = next(one.path for one in made if one.manifest.precision == "int8")
+    fp32 = next(one.path for one in made if one.manifest.precision == "fp32")
+    for against in (None, fp32):
+        found = edgecls.inspect(target, against=against)
+        assert found.finding is None and found.worst[0].arises_db > 25, found
+        assert all(one.counterpart for one in found.layers)
+        assert found.notes == (f"layers are those of {found.against} after equalisation, as {target.name} has them",)
+    np.save(pictures, np.load(pictures)[::-1])
+    with pytest.raises(UsageError, match=r"was equalised with pictures of .*, which inspect needs: there are others now"):
+        edgecls.inspect(target)
+    pictures.unlink()
+    with pytest.raises(UsageError, match=r"was equalised with pictures of .*, which inspect needs: no pictures"):
+        edgecls.inspect(target)

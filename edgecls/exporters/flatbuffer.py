@@ -280,6 +280,8 @@ def limit_integers(model: schema.ModelT) -> None:
         steps = np.clip(np.rint(limits / scale) + zero, np.iinfo(kind).min, np.iinfo(kind).max)
         ends.type, ends.quantization = inner.type, inner.quantization
         ends.buffer = _add_buffer(model, steps.astype(kind))
+        behind, limited = (graph.tensors[one.outputs[0]] for one in (leave, minimum))
+        behind.name, limited.name = limited.name, behind.name  # as what the float model has there
         minimum.inputs, minimum.outputs = [enter.inputs[0], minimum.inputs[1]], leave.outputs
         minimum.opcodeIndex = _code(model, _BUILTIN.MINIMUM, _MINIMUM_VERSION[inner.type])
         gone += [enter, leave]

@@ -125,8 +125,9 @@ def quantize(
     if "scales" in lowered_by and scales.joins(read(source)):
         applied.append("scales")
     if per_tensor:
-        source, words = _equalised(source, target, pictures)
-        notes.append(words)
+        equal = str(Path(target).with_suffix(".equalised.onnx"))
+        notes.append(equalise(source, equal, pictures))
+        source = equal
     _static_int8(
         source,
         target,
@@ -202,8 +203,8 @@ def _dynamic(source, target):
     onnx.save(model, target)
 
 
-def _equalised(source, target, pictures) -> tuple[str, str]:
-    """A float file of the same function beside `target`, and what was done in words."""
+def equalise(source: str, target: str, pictures: np.ndarray) -> str:
+    """Write the float file `source` to `target` with its layers equalised; what was done in words."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -230,9 +231,8 @@ def _equalised(source, target, pictures) -> tuple[str, str]:
     read = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)
-    equal = str(Path(target).with_suffix(".equalised.onnx"))
-    onnx.save(model, equal)
-    return equal, words
+    onnx.save(model, target)
+    return words
 
 
 def _static_int8(source, target, pictures, input_range, emit, *, method, per_tensor, layers, joined):

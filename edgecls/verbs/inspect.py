@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ import numpy as np
 
 from edgecls import artifact, images, inspection, process
 from edgecls.artifact import TensorInfo
-from edgecls.errors import UsageError
+from edgecls.errors import EdgeclsError, UsageError
+from edgecls.exporters import calibration as calibrations
 from edgecls.exporters import cutting, preprocessing
+from edgecls.exporters.calibration import Plan
 from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.graph import read
 from edgecls.inspection import LayerError
 from edgecls.spec import Preprocess
 from edgecls.verbs import verify
-from edgecls.verbs.classifier import classifier, classifiers
+from edgecls.verbs.classifier import Classifier, classifier, classifiers
 from edgecls.verification.running import oriented
 
 #: Pictures that layers are run on, unless told otherwise: each takes the time of some fifty inferences.
@@ -69,6 +72,9 @@ def inspect(
     pictures: as for `verify`; `samples` of them are taken. preprocess: see `preprocessing.parse`; for files
     whose manifest does not say it.
 
+    What was equalised before it was quantized (`export` with per_tensor) is compared with that file equalised
+    in the same way, for which the pictures of its calibration are needed.
+
     Needs neither Keras nor TensorFlow. Raises BadFile, UsageError, WorkFailed.
     """
     if samples < 1:
@@ -79,9 +85,6 @@ def inspect(
         raise UsageError(f"{name} is not quantized; name an int8 file, or another that is")
     if against is None and manifest is None:
         raise UsageError(f"{name} has no manifest; name the float file that it was made of, --against FILE")
-    if against is None and manifest.options.get("per_tensor"):
-        # Its channels were divided by factors that stand nowhere.
-        raise UsageError(f"{name} was equalised before it was quantized, so that no float file has its layers")
     model = classifier(Path(against) if against is not None else verify.float_beside(subject), preprocessing.parse(preprocess))
     if model.path.suffix != subject.path.suffix:
         raise UsageError(
@@ -90,11 +93,13 @@ def inspect(
         )
     if model.precision != "fp32":
         raise UsageError(f"{model.path.name} is {model.precision}; name the float file, --against FILE")
+    equalised = bool(manifest and manifest.options.get("per_tensor"))
     right = verify.comparison(subject, model, pictures, preprocessing.parse(preprocess))
     job = {
         "subject": subject.job,
         "right": right.job,
         "lowerings": [name for name in (manifest.lowerings if manifest else ()) if LOWERINGS[name].int8],
+        "equalised_on": _calibration(subject).to_json() if equalised else None,
         "samples": samples,
     }
 
@@ -108,6 +113,8 @@ def inspect(
     layers = tuple(artifact.decode(LayerError, one) for one in found.pop("layers"))
     missing = [one.layer for one in layers if not one.counterpart]
     notes = [f"{len(missing)} of {len(layers)} layers are not in {model.path.name}: {', '.join(missing[:3])}"] if missing else []
+    if equalised:
+        notes.append(f"layers are those of {model.path.name} after equalisation, as {name} has them")
     finding, fault, cure = inspection.finding(layers)
     return Inspection(
         file=str(subject.path),
@@ -122,22 +129,53 @@ def inspect(
     )
 
 
+def _calibration(subject: Classifier) -> Plan:
+    """The pictures that a file's float model was equalised with, which decide its channels' factors."""
+    info = subject.manifest.calibration
+    unread = sum(os.path.exists(one) for one in info.skipped)  # the others were no pictures, and not counted
+    needed = f"{subject.path.name} was equalised with pictures of {info.source}, which inspect needs"
+    try:
+        plan = calibrations.plan(info.source, preprocess=subject.preprocess, samples=info.count + unread, seed=info.seed)
+    except EdgeclsError as error:
+        raise UsageError(f"{needed}: {error}") from error
+    if plan.digest != info.digest:
+        raise UsageError(f"{needed}: there are others now; export it again")
+    return plan
+
+
 def examine(
-    subject: dict[str, Any], right: dict[str, Any], lowerings: list[str], samples: int, emit
+    subject: dict[str, Any],
+    right: dict[str, Any],
+    lowerings: list[str],
+    equalised_on: dict[str, Any] | None,
+    samples: int,
+    emit,
 ) -> dict[str, Any]:
     """Child process: "layers", "pictures" and "samples" of an Inspection, as JSON.
 
     subject: as `verification.check` takes it; right: see `verify.compare`. lowerings: that the float file
-    went through before it was quantized.
+    went through before it was quantized; equalised_on: pictures that it was equalised with then, as a Plan.
     """
     path, model_path = Path(subject["path"]), Path(right["model"]["path"])
     held = verify.load(right["known"], right["plan"], right["size"], right["channels"], emit)
     taken = held.pictures[np.linspace(0, len(held.pictures) - 1, min(samples, len(held.pictures))).round().astype(int)]
+    exporter = importlib.import_module(f"edgecls.exporters.{path.suffix[1:]}")
+    record = right["model"]["preprocess"] and Preprocess.from_json(right["model"]["preprocess"])
+    shape = read(model_path).inputs[0].shape
+
+    def inputs_of(pictures):
+        return oriented(images.inputs(pictures, record and record.fit(*pictures.shape[2:]))[:, None], shape)
+
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        lowered = work / f"lowered{path.suffix}"
-        if lowerings and importlib.import_module(f"edgecls.exporters.{path.suffix[1:]}").lower(model_path, lowered, lowerings):
+        lowered, equal = work / f"lowered{path.suffix}", work / f"equalised{path.suffix}"
+        if lowerings and exporter.lower(model_path, lowered, lowerings):
             model_path = lowered
+        if equalised_on:
+            plan = Plan.from_json(equalised_on)
+            pictures, _ = calibrations.load(plan, plan.chosen, right["size"], right["channels"])
+            exporter.equalise(str(model_path), str(equal), inputs_of(pictures))
+            model_path = equal
         graph, model = read(path), read(model_path)
         matches = inspection.match(graph, model, {name: TensorInfo(**end) for name, end in subject["ends"].items()})
         twins = [one for one in matches if one.twin]
@@ -148,14 +186,13 @@ def examine(
                 ("fed", model_path, [one.twin.name for one in twins]),
             )
         ]
-        record = right["model"]["preprocess"] and Preprocess.from_json(right["model"]["preprocess"])
-        inputs = images.inputs(taken, record and record.fit(*taken.shape[2:]))[:, None]
+        inputs = inputs_of(taken)
         layers = inspection.errors(
             graph,
             model,
             matches,
             pieces,
-            oriented(inputs, model.inputs[0].shape),
+            inputs,
             lambda done: emit({"done": done, "total": len(inputs)}),
         )
     return {

@@ -142,7 +142,7 @@ def next_step(
     if precision == "fp32":
         return "the conversion is at fault: use another format, and report this"
     if per_tensor:
-        return "leave out --per-tensor where the target knows a scale for each channel, or use fp16"
+        return "leave out --per-tensor where the target can do without, or use fp16; `edgecls inspect` names the layers at fault"
     if calibration is not None:
         return "`edgecls inspect` names the layers at fault, `edgecls tune` keeps those in float, fp16 all"
     return "try another recipe, fp16 first: `edgecls recipes` explains them"
