@@ -94,8 +94,11 @@ def test_children_that_pass_the_memory_are_stopped(monkeypatch, tmp_path):
         raise WorkFailed("it died")
 
     monkeypatch.setattr(full_matrix.edgecls, "export", export, raising=False)
-    with pytest.raises(WorkFailed, match="passed --memory 0.1 GB"):
-        full_matrix.attempt(ROW, CELLS, tmp_path, cap=0.1e9)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        with pytest.raises(WorkFailed, match="passed --memory 0.1 GB"):
+            full_matrix.attempt(ROW, CELLS, tmp_path, cap=0.1e9)
+        assert other.poll() is None  # not of the export's
+        other.kill()
 
 
 def run(results, outcomes, monkeypatch, mark="today's code"):
