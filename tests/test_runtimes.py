@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import tiny
 
 from edgecls import runtimes
 from edgecls.artifact import TensorInfo
 from edgecls.errors import BadFile, UnknownName, UsageError, WorkFailed
-from edgecls.runtimes import Delegation
+from edgecls.runtimes import Delegation, ort
 
 
 def test_litert_computes_what_the_file_says(tmp_path):
@@ -20,6 +21,32 @@ def test_litert_computes_what_the_file_says(tmp_path):
     (logits,) = runtimes.run(session, [image])
     weights = np.linspace(-1, 1, 6).reshape(2, 3)
     np.testing.assert_allclose(logits, image @ weights.T, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("told", "does"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse2 avx2 fma\n", True),
+        ("processor\t: 0\nflags\t\t: fpu sse2 avx2 avx_vnni\n", False),
+        ("flags\t\t: fpu sse2 avx512f avx512_vnni\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", False),
+        (None, False),
+    ],
+)
+def test_onnx_runtime_is_told_to_be_right_where_int8_overflows(told, does, tmp_path, monkeypatch):
+    if told:
+        (tmp_path / "cpuinfo").write_text(told)
+    monkeypatch.setattr(ort, "_CPU", tmp_path / "cpuinfo")
+    session = runtimes.open(tiny.save_onnx(tmp_path / "a.onnx"))
+    assert session.options.get("session.x64quantprecision") == ("1" if does else None)
+    entry = ort.settings(onnxruntime, threads=1).get_session_config_entry
+    if does:
+        assert entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            entry("session.x64quantprecision")
+    (image,) = runtimes.random_inputs(session.inputs)
+    runtimes.run(session, [image])
 
 
 def test_onnx_runtime_computes_what_the_file_says(tmp_path):

@@ -196,7 +196,9 @@ def _dynamic(source, target):
         largest = np.abs(value.reshape(len(value), -1)).max(axis=1)
         scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
         steps = np.rint(value / scale.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int8)
-        parts = {f"{kernel.name}_quantized": steps, f"{kernel.name}_scale": scale}
+        zeros = np.zeros(len(scale), np.int8)  # ONNX Runtime, told to be right on x86 without VNNI, wants them
+        names = (f"{kernel.name}_{part}" for part in ("quantized", "scale", "zero_point"))
+        parts = dict(zip(names, (steps, scale, zeros), strict=True))
         graph.initializer.remove(kernel)
         graph.initializer.extend(numpy_helper.from_array(part, name) for name, part in parts.items())
         graph.node.insert(0, helper.make_node("DequantizeLinear", [*parts], [kernel.name], axis=0))

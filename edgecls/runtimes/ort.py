@@ -11,6 +11,8 @@ from edgecls.runtimes import base
 
 _PACKAGE = "onnxruntime"
 _PROVIDER = "CPUExecutionProvider"
+_CPU = Path("/proc/cpuinfo")
+_RIGHT_ON_X86 = ("session.x64quantprecision", "1")
 #: ONNX Runtime's names of element types where they differ from numpy's.
 _DTYPES = {"float": "float32", "double": "float64"}
 
@@ -28,10 +30,7 @@ class Ort:
 
     def open(self, path: Path, *, threads: int, size: int | None = None):
         onnxruntime = self.load()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors; they are raised too
+        options = settings(onnxruntime, threads=threads)
         refusals = onnxruntime.capi.onnxruntime_pybind11_state
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDER])
@@ -40,6 +39,31 @@ class Ort:
                 raise BadFile(f"{str(path)!r} is not an ONNX model: {_reason(error)}") from error
             raise WorkFailed(f"ONNX Runtime refuses {path.name}: {_reason(error)}") from error
         return _Session(path, session, threads, size)
+
+
+def settings(onnxruntime, *, threads: int):
+    """SessionOptions. On x86 without VNNI int8 is computed rightly rather than fast.
+
+    There ONNX Runtime adds products of uint8 and int8 in 16 bits, which overflow, unless told not to:
+    on an emulated Haswell MobileNetV2 falls from 14 dB to 0.3. With VNNI the entry costs time for nothing.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; they are raised too
+    if overflows(_CPU):
+        options.add_session_config_entry(*_RIGHT_ON_X86)
+    return options
+
+
+def overflows(cpu: Path) -> bool:
+    """Whether a processor is of x86 and without VNNI, as the kernel tells it in `cpu`; not known otherwise."""
+    try:
+        lines = cpu.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+    return "sse2" in flags and not flags & {"avx_vnni", "avx512_vnni"}
 
 
 class _Session:
@@ -51,6 +75,8 @@ class _Session:
         )
         self.outputs = tuple(_info(tensor, _output_shape(tensor.shape)) for tensor in session.get_outputs())
         self.options = {"providers": [_PROVIDER], "intra_op_num_threads": threads, "inter_op_num_threads": 1}
+        if overflows(_CPU):
+            self.options |= [_RIGHT_ON_X86]
         self.delegation = None
         self._binding = session.io_binding()
         for info in self.outputs:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from edgecls.graph import Graph
+from edgecls.runtimes import ort
 
 
 #: From an array for each input of a graph, by name, to the values of tensors as stored, by name.
@@ -53,7 +54,6 @@ def _onnx(graph, names):
     model.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in ends
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    options = ort.settings(onnxruntime, threads=1)
     runtime = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda inputs: dict(zip(names, runtime.run(names, dict(inputs)), strict=True))
