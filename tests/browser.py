@@ -11,11 +11,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import peers
+
 from edgecls.apps import litertjs
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 #: LiteRT.js, as `edgecls app web --js-dir` takes it.
-PACKAGES = _CACHE / "edgecls-peers" / "browser" / "npm"
+PACKAGES = peers.FOLDER / "browser" / "npm"
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-_PEERS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecls-peers"
+#: Where scripts/peer_NAME puts each.
+FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecls-peers"
 _TESTS = Path(__file__).resolve().parent
 
 
@@ -16,7 +17,7 @@ def ask(peer: str, program: str, jobs: list[dict]) -> list[dict]:
 
     Skips the test where the peer is not set up.
     """
-    python = _PEERS / peer / "bin" / "python"
+    python = FOLDER / peer / "bin" / "python"
     if not python.is_file():
         pytest.skip(f"run scripts/peer_{peer}")
     done = subprocess.run(

@@ -9,10 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
-_PEERS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecls-peers"
-PEER = _PEERS / "adb"
+import peers
+
+PEER = peers.FOLDER / "adb"
 #: A root for ARM64, and the emulator that runs its programs; by scripts/peer_arm.
-ARM = _PEERS / "arm"
+ARM = peers.FOLDER / "arm"
 
 #: The first process of the namespaces: with it all others end. It runs what is written to it, line by line.
 _INIT = r"""

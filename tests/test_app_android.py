@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
+import peers
 import pytest
 from PIL import Image
 
@@ -23,8 +24,7 @@ from edgecls.verification import running
 
 TEMPLATES = Path(android.__file__).parent / "templates" / "android"
 STUBS = Path(__file__).parent / "android_stubs"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-COMPILER = _CACHE / "edgecls-peers" / "kotlin" / "lib"
+COMPILER = peers.FOLDER / "kotlin" / "lib"
 no_compiler = not (shutil.which("java") and (COMPILER.parent / "complete").is_file())
 
 

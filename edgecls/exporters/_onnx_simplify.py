@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecls.exporters._onnx_graph import drop_unread_constants
 from edgecls.exporters._onnx_names import rename, settle
 
 
@@ -78,9 +79,7 @@ def _drop_idle_reshapes(graph):
     read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     for node in [node for node in graph.node if node.op_type == "Reshape" and node.output[0] not in read]:
         graph.node.remove(node)
-    read = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
+    drop_unread_constants(graph)
 
 
 def _share_numbers(graph):

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgecls.errors import WorkFailed
 from edgecls.exporters import equalisation, ranges
+from edgecls.exporters._onnx_graph import attribute, drop_unread_constants
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
 from edgecls.exporters.calibration import METHOD
@@ -157,7 +158,7 @@ def _grouped(graph) -> list[str]:
     shapes = {value.name: tuple(value.dims) for value in graph.initializer}
     found = []
     for node in graph.node:
-        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        groups = attribute(node, "group", 1)
         if node.op_type == "Conv" and groups > 1 and shapes.get(node.input[1], ())[:2] != (groups, 1):
             found.append(_named(node))
     return found
@@ -230,9 +231,7 @@ def equalise(source: str, target: str, pictures: np.ndarray) -> str:
             minimum = helper.make_node("Min", [inner, limit], [pair.tensor], name=limit)
             graph.node.insert(place + 1, minimum)
             clip.CopyFrom(helper.make_node("Relu", clip.input[:1], [inner], name=clip.name))
-    read = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
+    drop_unread_constants(graph)
     onnx.save(model, target)
     return words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def settings(onnxruntime, *, threads: int):
     return options
 
 
+@functools.cache
 def overflows(cpu: Path) -> bool:
     """Whether a processor is of x86 and without VNNI, as the kernel tells it in `cpu`; not known otherwise."""
     try:

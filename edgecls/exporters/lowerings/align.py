@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from edgecls.exporters._onnx_graph import attribute, drop_unread_constants
+
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
@@ -88,9 +90,7 @@ class _Alignment:
                 changed |= self._widen(node)
             elif role == "cut":
                 changed |= self._cut(node)
-        read = {name for node in self.graph.node for name in node.input}
-        for tensor in [tensor for tensor in self.graph.initializer if tensor.name not in read]:
-            self.graph.initializer.remove(tensor)
+        drop_unread_constants(self.graph)
         return changed
 
     def _role_of(self, node: NodeProto) -> str:
@@ -109,14 +109,14 @@ class _Alignment:
             return "fixed"
         alone = all(shape[1] == sink[1] and len(shape) == len(sink) for shape in sources)
         if node.op_type in ("Gemm", "MatMul"):
-            plain = operands == node.input[:1] and len(sources[0]) == 2 and not _attribute(node, "transA", 0)
+            plain = operands == node.input[:1] and len(sources[0]) == 2 and not attribute(node, "transA", 0)
             return "mix" if plain else "fixed"
         if node.op_type == "Conv":
-            groups = _attribute(node, "group", 1)
+            groups = attribute(node, "group", 1)
             role = "mix" if groups == 1 else "depthwise" if alone and groups == sink[1] else "fixed"
             return role if operands == node.input[:1] else "fixed"
         if node.op_type == "Concat" and not constants:
-            return "join" if _attribute(node, "axis", 0) == 1 else "fixed"
+            return "join" if attribute(node, "axis", 0) == 1 else "fixed"
         if node.op_type == "Slice" and len(constants) >= 3:
             axes, *steps = (self._value(name).tolist() for name in constants[2:])
             return "cut" if axes == [1] and steps in ([], [[1]]) else "fixed"
@@ -211,7 +211,7 @@ class _Alignment:
         elif node.op_type == "Conv":
             axes = {1: [(1, reads), (0, writes)], 2: [(0, writes)]}
         else:
-            axes = {1: [(_attribute(node, "transB", 0), reads)]}
+            axes = {1: [(attribute(node, "transB", 0), reads)]}
         changed = False
         for position, moves in axes.items():
             if position < len(node.input) and node.input[position]:
@@ -221,9 +221,9 @@ class _Alignment:
                 if wide is not value:
                     self._give(node, position, wide)
                     changed = True
-        for attribute in node.attribute:
-            if attribute.name == "group" and attribute.i > 1:
-                attribute.i = writes.width
+        for said in node.attribute:
+            if said.name == "group" and said.i > 1:
+                said.i = writes.width
         return changed
 
     def _cut(self, node: NodeProto) -> bool:
@@ -253,7 +253,3 @@ def _spread(value: np.ndarray, axis: int, layout: _Layout) -> np.ndarray:
     wide = np.zeros((*value.shape[:axis], layout.width, *value.shape[axis + 1 :]), value.dtype)
     np.moveaxis(wide, axis, 0)[layout.places] = np.moveaxis(value, axis, 0)
     return wide
-
-
-def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((attribute.i for attribute in node.attribute if attribute.name == name), default)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecls.exporters._onnx_graph import drop_unread_constants
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -62,5 +64,4 @@ def _drop_unread(graph):
         unread = [node for node in graph.node if node.output[0] not in read]
         for node in unread:
             graph.node.remove(node)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
+    drop_unread_constants(graph)
