@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import web
 
-from edgecls import apps, fetch, labels, metadata
+from edgecls import apps, fetch, metadata
 from edgecls.apps import litertjs
 from edgecls.errors import BadFile, DownloadFailed, UsageError
 from edgecls.fetch import download

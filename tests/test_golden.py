@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import goldens
-from edgecls import builder, registry, weights
+from edgecls import builder
 
 #: row -> golden file.
 ROWS = {

@@ -12,7 +12,7 @@ import pytest
 import web
 
 import edgecls
-from edgecls import artifact, builder, fetch, pretrained, registry, weights
+from edgecls import builder, fetch, pretrained, registry, weights
 from edgecls.artifact import WeightsInfo
 from edgecls.cli import export as export_command
 from edgecls.cli import weights as command

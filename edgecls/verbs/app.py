@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgecls import apps, artifact, metadata
+from edgecls import apps, metadata
 from edgecls import labels as label_files
 from edgecls.apps import About, litertjs
 from edgecls.apps import android as projects
