@@ -90,35 +90,35 @@ rw_row = partial(row, source_name=RW_NAMES)
 
 @paper_row(
     "coatnet_0",
-    reference="timm coatnet_0_224",
+    reference="timm.models.coatnet_0_224",
     params=25_036_820,
     macs=4_546_507_776,
     options={"size": 0},
 )
 @paper_row(
     "coatnet_1",
-    reference="timm coatnet_1_224",
+    reference="timm.models.coatnet_1_224",
     params=42_225_776,
     macs=8_643_499_008,
     options={"size": 1},
 )
 @paper_row(
     "coatnet_2",
-    reference="timm coatnet_2_224",
+    reference="timm.models.coatnet_2_224",
     params=74_684_744,
     macs=16_427_134_976,
     options={"size": 2},
 )
 @paper_row(
     "coatnet_3",
-    reference="timm coatnet_3_224",
+    reference="timm.models.coatnet_3_224",
     params=166_966_264,
     macs=36_453_156_864,
     options={"size": 3},
 )
 @paper_row(
     "coatnet_4",
-    reference="timm coatnet_4_224",
+    reference="timm.models.coatnet_4_224",
     params=275_425_288,
     macs=62_316_840_960,
     options={"size": 4},
@@ -140,14 +140,14 @@ def coatnet(image, *, classes, size):
 
 @rw_row(
     "coatnet_0_rw",
-    reference="timm coatnet_0_rw_224",
+    reference="timm.models.coatnet_0_rw_224",
     params=27_435_562,
     macs=4_406_300_928,
     options={"depths": (2, 3, 7, 2), "pooled": True},
 )
 @rw_row(
     "coatnet_1_rw",
-    reference="timm coatnet_1_rw_224",
+    reference="timm.models.coatnet_1_rw_224",
     params=41_721_502,
     macs=7_992_160_512,
     options={"depths": (2, 6, 14, 2), "pooled": False},

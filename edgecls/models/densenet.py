@@ -134,7 +134,7 @@ def densenet(image, *, classes, depth, growth=32, nn=TORCH):
 @row(
     "densenet100_k12_bc_cifar",
     source="pytorchcv",
-    reference="pytorchcv densenet100_k12_bc_cifar10",
+    reference="pytorchcv.models.densenet_cifar.densenet100_k12_bc_cifar10",
     source_name=PYTORCHCV_NAMES,
     params=769_162,
     macs=287_929_692,

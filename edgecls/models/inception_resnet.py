@@ -168,7 +168,7 @@ row = partial(variant, family=FAMILY, min_input_size=75)
 @row(
     "inception_resnet_v1",
     source="pytorchcv",
-    reference="pytorchcv inceptionresnetv1",
+    reference="pytorchcv.models.inceptionresnetv1.inceptionresnetv1",
     source_name=PYTORCHCV_NAMES,
     params=23_995_624,
     macs=6_308_235_360,
@@ -196,7 +196,7 @@ def inception_resnet_v1(image, *, classes):
 @row(
     "inception_resnet_v2",
     source="timm",
-    reference="timm inception_resnet_v2",
+    reference="timm.models.inception_resnet_v2",
     source_name=timm_names(),
     params=55_843_464,
     macs=13_155_794_016,

@@ -90,7 +90,7 @@ PYTORCHCV_NAMES = renamed({
 @variant(
     "inception_v2",
     source="pytorchcv",
-    reference="pytorchcv bninception",
+    reference="pytorchcv.models.bninception.bninception",
     family=FAMILY,
     source_name=PYTORCHCV_NAMES,
     params=11_295_240,

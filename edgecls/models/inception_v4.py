@@ -90,7 +90,7 @@ def timm_names():
 @variant(
     "inception_v4",
     source="timm",
-    reference="timm inception_v4",
+    reference="timm.models.inception_v4",
     family=FAMILY,
     source_name=timm_names(),
     params=42_679_816,

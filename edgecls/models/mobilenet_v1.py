@@ -84,7 +84,7 @@ timm_row = partial(
 )
 @timm_row(
     "mobilenet_v1_075",
-    reference="timm.models.efficientnet._gen_mobilenet_v1(multiplier=0.75)",
+    reference="timm.models.efficientnet._gen_mobilenet_v1('', channel_multiplier=0.75)",
     params=2_585_560,
     macs=325_400_448,
     options={"width": 0.75, "nn": TORCH},
@@ -98,7 +98,7 @@ timm_row = partial(
 )
 @timm_row(
     "mobilenet_v1_050",
-    reference="timm.models.efficientnet._gen_mobilenet_v1(multiplier=0.5)",
+    reference="timm.models.efficientnet._gen_mobilenet_v1('', channel_multiplier=0.5)",
     params=1_331_592,
     macs=149_497_088,
     options={"width": 0.5, "nn": TORCH},
@@ -112,7 +112,7 @@ timm_row = partial(
 )
 @timm_row(
     "mobilenet_v1_025",
-    reference="timm.models.efficientnet._gen_mobilenet_v1(multiplier=0.25)",
+    reference="timm.models.efficientnet._gen_mobilenet_v1('', channel_multiplier=0.25)",
     params=470_072,
     macs=41_030_272,
     options={"width": 0.25, "nn": TORCH},

@@ -104,7 +104,7 @@ LARGE = {"cells": 6, "filters": 168, "stem_filters": 96, "skip": True}
 @row(
     "nasnet_large",
     source="timm",
-    reference="timm nasnetalarge",
+    reference="timm.models.nasnetalarge",
     source_name=TIMM_NAMES,
     params=88_753_150,
     macs=23_783_414_658,

@@ -60,7 +60,7 @@ row = partial(
 
 @row(
     "resnet20_cifar",
-    reference="pytorchcv resnet20_cifar10",
+    reference="pytorchcv.models.resnet_cifar.resnet20_cifar10",
     source_name=V1_NAMES,
     params=272_474,
     macs=40_813_184,
@@ -68,7 +68,7 @@ row = partial(
 )
 @row(
     "resnet56_cifar",
-    reference="pytorchcv resnet56_cifar10",
+    reference="pytorchcv.models.resnet_cifar.resnet56_cifar10",
     source_name=V1_NAMES,
     params=855_770,
     macs=125_747_840,
@@ -76,7 +76,7 @@ row = partial(
 )
 @row(
     "resnet110_cifar",
-    reference="pytorchcv resnet110_cifar10",
+    reference="pytorchcv.models.resnet_cifar.resnet110_cifar10",
     source_name=V1_NAMES,
     params=1_730_714,
     macs=253_149_824,
@@ -92,7 +92,7 @@ def resnet_cifar(image, *, classes, repeats):
 
 @row(
     "resnet164_v2_cifar",
-    reference="pytorchcv preresnet164bn_cifar10",
+    reference="pytorchcv.models.preresnet_cifar.preresnet164bn_cifar10",
     source_name=V2_NAMES,
     params=1_703_258,
     macs=247_646_720,
@@ -100,7 +100,7 @@ def resnet_cifar(image, *, classes, repeats):
 )
 @row(
     "resnet1001_v2_cifar",
-    reference="pytorchcv preresnet1001_cifar10",
+    reference="pytorchcv.models.preresnet_cifar.preresnet1001_cifar10",
     source_name=V2_NAMES,
     params=10_327_706,
     macs=1_490_995_712,

@@ -66,14 +66,14 @@ plain_timm_row = partial(
 
 @plain_timm_row(
     "resnet18_v2",
-    reference="timm resnetv2_18",
+    reference="timm.models.resnetv2_18",
     params=11_687_720,
     macs=1_814_073_344,
     options={"depth": 18},
 )
 @plain_timm_row(
     "resnet34_v2",
-    reference="timm resnetv2_34",
+    reference="timm.models.resnetv2_34",
     params=21_795_880,
     macs=3_663_761_408,
     options={"depth": 34},
@@ -123,21 +123,21 @@ def resnet_v2_late(image, *, classes, depth):
 
 @timm_row(
     "resnet50_v2",
-    reference="timm resnetv2_50",
+    reference="timm.models.resnetv2_50",
     params=25_549_352,
     macs=4_089_184_256,
     options={"depth": 50},
 )
 @timm_row(
     "resnet101_v2",
-    reference="timm resnetv2_101",
+    reference="timm.models.resnetv2_101",
     params=44_541_480,
     macs=7_801_405_440,
     options={"depth": 101},
 )
 @timm_row(
     "resnet152_v2",
-    reference="timm resnetv2_152",
+    reference="timm.models.resnetv2_152",
     params=60_185_128,
     macs=11_513_626_624,
     options={"depth": 152},

@@ -34,7 +34,7 @@ torchvision_row = partial(row, source="torchvision", preprocess=PREPROCESS["torc
 @row(
     "resnext101_32x4d",
     source="timm",
-    reference="timm resnext101_32x4d",
+    reference="timm.models.resnext101_32x4d",
     params=44_177_704,
     macs=7_969_996_800,
     preprocess=dataclasses.replace(PREPROCESS["torch"], interpolation="bicubic"),

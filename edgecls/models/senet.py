@@ -48,7 +48,7 @@ legacy_row = partial(row, source="timm", source_name=LEGACY_NAMES, preprocess=PR
 
 @legacy_row(
     "se_resnet18",
-    reference="timm legacy_seresnet18",
+    reference="timm.models.legacy_seresnet18",
     params=11_778_592,
     macs=1_814_160_384,
     preprocess=dataclasses.replace(PREPROCESS["torch"], interpolation="bicubic"),
@@ -56,7 +56,7 @@ legacy_row = partial(row, source="timm", source_name=LEGACY_NAMES, preprocess=PR
 )
 @legacy_row(
     "se_resnet34",
-    reference="timm legacy_seresnet34",
+    reference="timm.models.legacy_seresnet34",
     params=21_958_868,
     macs=3_663_918_592,
     options={"depth": 34},
@@ -74,7 +74,7 @@ def plain_se_resnet(image, *, classes, depth):
 
 @legacy_row(
     "se_resnet50",
-    reference="timm legacy_seresnet50",
+    reference="timm.models.legacy_seresnet50",
     params=28_088_024,
     macs=3_860_488_192,
     options={"depth": 50, "strided": "reduce"},
@@ -82,7 +82,7 @@ def plain_se_resnet(image, *, classes, depth):
 @row(
     "se_resnet50",
     source="timm_resnet",
-    reference="timm seresnet50",
+    reference="timm.models.seresnet50",
     source_name=TIMM_NAMES,
     params=28_088_024,
     macs=4_091_699_200,
@@ -91,14 +91,14 @@ def plain_se_resnet(image, *, classes, depth):
 )
 @legacy_row(
     "se_resnet101",
-    reference="timm legacy_seresnet101",
+    reference="timm.models.legacy_seresnet101",
     params=49_326_872,
     macs=7_574_937_600,
     options={"depth": 101, "strided": "reduce"},
 )
 @legacy_row(
     "se_resnet152",
-    reference="timm legacy_seresnet152",
+    reference="timm.models.legacy_seresnet152",
     params=66_821_848,
     macs=11_288_993_792,
     options={"depth": 152, "strided": "reduce"},
@@ -116,14 +116,14 @@ def se_resnet(image, *, classes, depth, strided, pool_padding="ceil"):
 
 @legacy_row(
     "se_resnext50_32x4d",
-    reference="timm legacy_seresnext50_32x4d",
+    reference="timm.models.legacy_seresnext50_32x4d",
     params=27_559_896,
     macs=4_232_994_816,
     options={"depth": 50},
 )
 @legacy_row(
     "se_resnext101_32x4d",
-    reference="timm legacy_seresnext101_32x4d",
+    reference="timm.models.legacy_seresnext101_32x4d",
     params=48_955_416,
     macs=7_974_739_968,
     options={"depth": 101},
@@ -141,7 +141,7 @@ def se_resnext(image, *, classes, depth):
 
 @legacy_row(
     "senet154",
-    reference="timm legacy_senet154",
+    reference="timm.models.legacy_senet154",
     params=115_088_984,
     macs=20_688_363_520,
 )

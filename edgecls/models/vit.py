@@ -44,7 +44,7 @@ TIMM_NAMES = renamed({
 @variant(
     "vit_tiny_patch16",
     source="timm",
-    reference="timm vit_tiny_patch16_224",
+    reference="timm.models.vit_tiny_patch16_224",
     family=FAMILY,
     source_name=TIMM_NAMES,
     params=5_717_416,
