@@ -48,7 +48,8 @@ class UnknownName(UsageError):
             return "did you mean " + " or ".join(near) + "?"
         if len(self.valid) <= 12:
             return "valid are " + ", ".join(self.valid)
-        return f"`edgecls list` shows all {len(self.valid)}"
+        families = " --families" if self.kind == "family" else ""
+        return f"`edgecls list{families}` shows all {len(self.valid)}"
 
 
 class BadFile(UsageError):

@@ -20,7 +20,8 @@ from edgecls.exporters import source as sources
 from edgecls.exporters.recipe import FORMATS, RECIPES, Recipe, precisions_of, recipe_for
 from edgecls.exporters.source import Source
 from edgecls.spec import Preprocess
-from edgecls.verbs.pipeline import Job, Stage, make, tool_versions
+from edgecls.verbs.job import Job, tool_versions
+from edgecls.verbs.pipeline import Stage, make
 
 #: Our modules, besides `models` and `exporters`, that decide what is in a file.
 _MAKING_FILES = (

@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import hashlib
-import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -26,36 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecls import artifact, labels, process, reference, verification
-from edgecls.artifact import Agreement, Artifact, CalibrationInfo, Manifest, ModelInfo, TensorInfo
+from edgecls import labels, process, reference
+from edgecls.artifact import Artifact
 from edgecls.errors import ChildFailed, WorkFailed
 from edgecls.exporters import advice, making
-from edgecls.exporters.calibration import SYNTHETIC, Plan
-from edgecls.exporters.lowerings import LOWERINGS
 from edgecls.exporters.recipe import Recipe, recipe_for
-from edgecls.exporters.source import Source
-from edgecls.metadata import phones
-from edgecls.verbs import publication
-
-#: Distributions whose version can change what is in a file.
-_TOOLS = (
-    "tensorflow",
-    "tensorflow-cpu",
-    "keras",
-    "tf2onnx",
-    "onnx",
-    "onnxruntime",
-    "ai-edge-litert",
-    "litert-quantizer",
-    "numpy",
-)
+from edgecls.verbs import account, publication
+from edgecls.verbs.job import Job
 
 #: Memory of a conversion, bytes: what the libraries take, and so many times the weights.
 _BASE, _TIMES = 1.0e9, {"tflite": 10, "onnx": 7}
 #: Two conversions run side by side where they stay under this together, bytes.
 _SIDE_BY_SIDE = 8e9
-#: Float ops of an int8 graph that a note names; the manifest holds all.
-_SHOWN = 3
 #: A child is stopped when it takes more than this share of the memory that was free.
 _CAP = 0.8
 #: A disk with less left is full, bytes.
@@ -73,60 +52,6 @@ class Stage:
     total: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One target and all that is asked for of it. io: as given; None is each recipe's own;
-    per_tensor: of calibrated recipes, weights have one scale for each tensor; lowerings: those that
-    may be applied; verbose: converters may print."""
-
-    source: Source
-    recipes: Sequence[Recipe]
-    io: str | None
-    plan: Plan
-    per_tensor: bool
-    lowerings: tuple[str, ...]
-    folder: Path
-    verbose: bool
-
-    def of(self, source: Source) -> Job:
-        """The same of another source."""
-        plan = dataclasses.replace(self.plan, preprocess=source.preprocess)
-        return dataclasses.replace(self, source=source, plan=plan)
-
-    def target(self, recipe: Recipe) -> Path:
-        return self.folder / f"{self.source.name}-{recipe.precision}.{recipe.format}"
-
-    @property
-    def reference(self) -> Path:
-        return self.folder / f"{self.source.name}-reference.npz"
-
-    def io_of(self, recipe: Recipe) -> str:
-        return recipe.io_of(self.io)
-
-    def lowerings_of(self, recipe: Recipe, *, int8: bool) -> list[str]:
-        """Those that may be applied before a file is quantized, or to the model before any conversion."""
-        found = [LOWERINGS[name] for name in self.lowerings]
-        return [each.name for each in found if each.int8 == int8 and each.concerns(recipe)]
-
-    def options(self, recipe: Recipe) -> dict[str, Any]:
-        """Everything asked for that decides what is in the file."""
-        source = self.source
-        return {
-            "model": source.spec.key if source.spec else source.kind,
-            "weights": source.digest,
-            "classes": source.classes,
-            "input_size": source.input_size,
-            "custom": source.custom_code(),
-            "preprocess": source.preprocess and source.preprocess.to_json(),
-            "labels": source.labels and hashlib.sha256("\n".join(source.labels).encode()).hexdigest(),
-            "io": self.io_of(recipe),
-            "calibration": self.plan.digest if recipe.calibrated else None,
-            "calibration_method": self.plan.method if recipe.calibrated else None,
-            "per_tensor": recipe.calibrated and self.per_tensor,
-            "lowerings": self.lowerings_of(recipe, int8=False) + self.lowerings_of(recipe, int8=True),
-        }
-
-
 def make(
     job: Job,
     missing: Sequence[Recipe],
@@ -138,15 +63,6 @@ def make(
     """Make what is `missing`, on the float files that are `ready`."""
     with _work_folder(job.folder) as work:
         return _Pipeline(job, missing, ready, fingerprints, on_stage, on_note, work).run()
-
-
-@functools.cache
-def tool_versions() -> dict[str, str]:
-    versions = {}
-    for tool in _TOOLS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[tool] = importlib.metadata.version(tool)
-    return versions
 
 
 @contextlib.contextmanager
@@ -317,10 +233,18 @@ class _Pipeline:
         model = {"folded_params": counts["params"], "macs": counts["macs"], "lowerings": ()} | facts["model"]
         facts = facts | {"model": model}
         self._publish_reference()
-        return {
-            recipe: self._publish(recipe, paths[recipe], result, facts)
-            for recipe, result in zip(recipes, outcome.result, strict=True)
-        }
+        made_files = {}
+        for recipe, result in zip(recipes, outcome.result, strict=True):
+            told = account.manifest(
+                self.job,
+                recipe,
+                result,
+                facts,
+                fingerprint=self.fingerprints[recipe],
+                float_seconds=self.float_seconds,
+            )
+            made_files[recipe] = publication.publish(paths[recipe], self.job.target(recipe), told)
+        return made_files
 
     def _side_by_side(self) -> bool:
         spec, path = self.source.spec, self.source.path
@@ -339,86 +263,8 @@ class _Pipeline:
             shutil.copyfile(self.work / making.REFERENCE, copy)
             os.replace(copy, self.job.reference)
 
-    def _publish(self, recipe, path, result, facts) -> Artifact:
-        source, pictures, model = self.source, facts["pictures"], facts["model"]
-        target = self.job.target(recipe)
-        calibration = artifact.decode(CalibrationInfo, pictures["info"]) if recipe.calibrated else None
-        preprocess = source.preprocess and source.preprocess.fit(model["input_size"][0], model["channels"])
-        manifest = Manifest(
-            file=target.name,
-            bytes=0,  # known in the end, as the digest is
-            sha256="",
-            format=recipe.format,
-            precision=recipe.precision,
-            recipe=recipe.name,
-            model=ModelInfo(
-                name=source.spec.key if source.spec else source.name,
-                source=source.spec.source if source.spec else "file",
-                reference=source.reference,
-                tier=source.tier,
-                classes=model["classes"],
-                input_size=tuple(model["input_size"]),
-                params=model.get("params"),
-                folded_params=model["folded_params"],
-                macs=model["macs"],
-                trait=model.get("trait"),
-                notes=tuple(model["notes"]),
-            ),
-            graph_params=result["params"],
-            graph_macs=result["macs"],
-            lowerings=(*model["lowerings"], *result["lowerings"]),
-            weights=source.weights,
-            input=artifact.decode(TensorInfo, result["input"]),
-            output=artifact.decode(TensorInfo, result["output"]),
-            layout=model["layout"],
-            preprocess=preprocess,
-            calibration=calibration,
-            agreement=artifact.decode(Agreement, result["agreement"]),
-            reference=self.job.reference.name,
-            float_ops=tuple(result["float_ops"]) if recipe.calibrated else (),
-            notes=tuple(self._notes(recipe, result, facts, calibration)),
-            labels=labels.fit(source.labels, model["classes"]),
-            options=self.job.options(recipe),
-            tools=tool_versions(),
-            fingerprint=self.fingerprints[recipe],
-            seconds=round(result["seconds"] + self.float_seconds * (recipe.precision == "fp32"), 3),
-        )
-        return publication.publish(path, target, manifest)
-
     def _advise(self, trait: str | None) -> None:
         """Before anything is quantized."""
-        for likely in filter(None, (self._likely(trait, recipe) for recipe in self.missing)):
-            self.on_note(likely)
-
-    def _likely(self, trait: str | None, recipe: Recipe) -> str | None:
-        return advice.sentence(trait, recipe, per_tensor=self.job.per_tensor)
-
-    def _notes(self, recipe, result, facts, calibration) -> Iterator[str]:
-        name, model = self.job.target(recipe).name, facts["model"]
-        if untrained := self.source.weights.note:
-            yield untrained
-        yield from self.source.weights_notes()
-        yield from self.source.notes
-        yield from model["notes"]
-        if likely := self._likely(model.get("trait"), recipe):
-            yield likely
-        yield from (f"{name}: {note}" for note in result["notes"])
-        own, held = ((counts[kind], counts["macs"]) for counts, kind in ((model, "folded_params"), (result, "params")))
-        if more := artifact.counts_note(own, held):
-            yield f"{name} {more}"
-        if self.source.labels and len(self.source.labels) < model["classes"]:
-            yield f"the first of {model['classes']} outputs is the background; the labels name the others"
-        if result["input"]["dtype"] == "uint8" and (said := self.source.preprocess) and not said.plain:
-            yield f"{name} {phones.NOT_PLAIN}"
-        if recipe.calibrated:
-            if self.job.plan.kind == SYNTHETIC:
-                yield "calibrated on synthetic pictures; give photographs with --calibration before it is used"
-            yield from facts["pictures"]["warnings"]
-            if ops := result["float_ops"]:
-                more = f" and {len(ops) - _SHOWN} more" if len(ops) > _SHOWN else ""
-                yield f"{name} computes in float: {', '.join(ops[:_SHOWN])}{more}"
-        agreement = artifact.decode(Agreement, result["agreement"])
-        per_tensor = recipe.calibrated and self.job.per_tensor
-        next_step = verification.next_step(agreement, recipe.precision, calibration, per_tensor=per_tensor)
-        if next_step and (self.source.weights.trained or not agreement.passed):  # random answers need no care
-            yield f"{name}: {agreement.verdict}: {agreement.reason}; {next_step}"
+        for recipe in self.missing:
+            if likely := advice.sentence(trait, recipe, per_tensor=self.job.per_tensor):
+                self.on_note(likely)
