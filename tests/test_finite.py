@@ -62,7 +62,7 @@ def test_the_first_damaged_layer_of_a_file_is_named(tmp_path, suffix):
 def test_calibration_names_the_first_tensor_that_overflows(tmp_path, suffix):
     path = str(graph(tmp_path / f"net.{suffix}"))
     small, large = np.ones((1, 1, 2), np.float32), np.full((1, 1, 2), 2e38, np.float32)
-    found = ranges.find(path, small, "min-max", 256, lambda event: None)
+    found, _ = ranges.find(path, small, "min-max", 256, lambda event: None)
     assert found == {"x": (1, 1), "middle": (2, 2), "behind": (4, 4), "y": (4, 4)}
     with pytest.raises(WorkFailed, match="computes an infinity in 'middle', the first layer that does"):
         ranges.find(path, np.concatenate([small, large]), "min-max", 256, lambda event: None)

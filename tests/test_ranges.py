@@ -17,7 +17,7 @@ def found(tmp_path, values, method, suffix="tflite"):
     path = graph_files.write(
         tmp_path / f"net.{suffix}", [(add, "x zero", "y")], {"x": shape, "y": shape, "zero": np.zeros(1, np.float32)}
     )
-    return ranges.find(str(path), values.astype(np.float32)[:, None], method, 256, lambda event: None)["y"]
+    return ranges.find(str(path), values.astype(np.float32)[:, None], method, 256, lambda event: None)[0]["y"]
 
 
 def error(values, low, high):

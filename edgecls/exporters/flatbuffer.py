@@ -226,7 +226,7 @@ def _code(model, builtin: int, version: int) -> int:
 
 
 def set_weights(model: schema.ModelT, operator: int, position: int, value: np.ndarray) -> None:
-    """Give one operator, by its number, other weights as its input at `position`."""
+    """Give one operator, by its number, other weights, of the type that they have, as its input at `position`."""
     graph = model.subgraphs[0]
     inputs = graph.operators[operator].inputs
     if sum(int(inputs[position]) in op.inputs for op in graph.operators) > 1:
@@ -234,7 +234,7 @@ def set_weights(model: schema.ModelT, operator: int, position: int, value: np.nd
         inputs[position] = len(graph.tensors) - 1
         graph.tensors[-1].name += b"/%d" % operator
     tensor = graph.tensors[inputs[position]]
-    tensor.buffer, tensor.shape = _add_buffer(model, value.astype(np.float32)), value.shape
+    tensor.buffer, tensor.shape = _add_buffer(model, value), value.shape
 
 
 def limit_channels(model: schema.ModelT, limits: Mapping[int, np.ndarray]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecls.errors import WorkFailed
-from edgecls.exporters import equalisation, ranges
+from edgecls.exporters import bias_correction, equalisation, ranges
 from edgecls.exporters._onnx_graph import attribute, drop_unread_constants
 from edgecls.exporters._onnx_names import rename
 from edgecls.exporters._onnx_simplify import keep_zeros, simplify
@@ -129,7 +129,7 @@ def quantize(
         equal = str(Path(target).with_suffix(".equalised.onnx"))
         notes.append(equalise(source, equal, pictures))
         source = equal
-    _static_int8(
+    model = _static_int8(
         source,
         target,
         pictures,
@@ -140,7 +140,7 @@ def quantize(
         layers=layers or {},
         joined="scales" in applied,
     )
-    model, ends = onnx.load(target), {}
+    ends = {}
     if "factors" in lowered_by and factors.fold(model):
         applied.append("factors")
     if io == "uint8":
@@ -241,7 +241,9 @@ def _static_int8(source, target, pictures, input_range, emit, *, method, per_ten
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
-    found = ranges.find(source, pictures, method, 2**8, emit)
+    corrected = bias_correction.layers(read(source))
+    averaged = {layer.reached_by: layer.channels for layer in corrected.values()}
+    found, means = ranges.find(source, pictures, method, 2**8, emit, averaged)
     if input_range is not None:
         found[INPUT] = input_range
     if joined:
@@ -270,6 +272,9 @@ def _static_int8(source, target, pictures, input_range, emit, *, method, per_ten
         },
     )
     cache.unlink()
+    model = onnx.load(target)
+    bias_correction.onnx(model, corrected, means)
+    return model
 
 
 def _in_float(graph, layers) -> list[str]:

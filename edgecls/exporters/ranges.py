@@ -16,7 +16,7 @@ half as long and clips nothing that was seen, is the default; mse is worth a try
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -35,15 +35,21 @@ Ends = tuple[float, float]
 
 
 def find(
-    source: str, pictures: np.ndarray, method: str, levels: int, emit: Callable[[dict], None]
-) -> dict[str, Ends]:
-    """The range of the input and of each tensor that the float file `source` computes, by name.
+    source: str,
+    pictures: np.ndarray,
+    method: str,
+    levels: int,
+    emit: Callable[[dict], None],
+    averaged: Mapping[str, int] | None = None,
+) -> tuple[dict[str, Ends], dict[str, np.ndarray]]:
+    """The range of the input and of each tensor that the float file `source` computes, by name; and means.
 
     pictures: (count, 1, ...) as the file takes them; levels: how many integers there are.
+    averaged: tensors whose channels' means are wanted, and their axis of channels.
     Raises WorkFailed that names the first tensor with a value that is not finite.
     """
-    run = activations.open(source)
-    widest = {}
+    run, averaged = activations.open(source), averaged or {}
+    widest, sums = {}, dict.fromkeys(averaged, 0.0)
     for done, picture in enumerate(pictures):
         for name, value in run(picture):
             if not np.isfinite(value).all():
@@ -51,9 +57,12 @@ def find(
                 raise WorkFailed(f"the float model computes {found}, the first layer that does")
             low, high = widest.get(name, (np.inf, -np.inf))
             widest[name] = min(low, float(value.min())), max(high, float(value.max()))
+            if name in averaged:
+                sums[name] += _mean(value, averaged[name])
         emit({"done": done + 1, "total": len(pictures)})
+    means = {name: total / len(pictures) for name, total in sums.items()}
     if method == "min-max":
-        return widest
+        return widest, means
     counts = {name: np.zeros(_BINS, np.int64) for name, (low, high) in widest.items() if high > low}
     for done, picture in enumerate(pictures):
         for name, value in run(picture):
@@ -63,7 +72,13 @@ def find(
                 counts[name] += np.histogram(some, _BINS, widest[name])[0]
         emit({"done": done + 1, "total": len(pictures)})
     narrow = {"percentile": _percentile, "entropy": _entropy, "mse": _mse}[method]
-    return widest | {name: narrow(counted, *widest[name], levels) for name, counted in counts.items()}
+    return widest | {name: narrow(counted, *widest[name], levels) for name, counted in counts.items()}, means
+
+
+def _mean(value: np.ndarray, axis: int) -> np.ndarray:
+    """Of each channel."""
+    channels = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
+    return channels.mean(axis=0, dtype=np.float64)
 
 
 def wrong(value: np.ndarray) -> str:

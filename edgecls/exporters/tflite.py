@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecls.errors import WorkFailed
-from edgecls.exporters import equalisation, flatbuffer, ranges
+from edgecls.exporters import bias_correction, equalisation, flatbuffer, ranges
 from edgecls.exporters.calibration import METHOD
 from edgecls.exporters.frozen import INPUT, OUTPUT, Frozen, with_constants
 from edgecls.exporters.lowerings import INNER, LOWERINGS, groups, hard_swish, pools, scales
@@ -100,7 +100,7 @@ def quantize(
             equal = str(Path(target).with_suffix(".equalised.tflite"))
             notes.append(equalise(source, equal, pictures))
             source = equal
-        made = _static(
+        model = _static(
             source,
             precision,
             pictures,
@@ -111,7 +111,6 @@ def quantize(
             layers=layers or {},
             joined="scales" in applied,
         )
-        model = flatbuffer.unpack(made)
         flatbuffer.limit_integers(model)
         flatbuffer.set_io(model, io)
     else:
@@ -158,7 +157,7 @@ def equalise(source: str, target: str, pictures: np.ndarray) -> str:
     for layer in layers:
         for position, value in ((1, layer.kernel), (2, layer.bias)):
             if value is not None:
-                flatbuffer.set_weights(model, layer.op.index, position, value)
+                flatbuffer.set_weights(model, layer.op.index, position, value.astype(np.float32))
     flatbuffer.drop_unread(model)
     limits = {pair.limited.index: equalisation.SIX / pair.factors for pair in pairs if pair.limited}
     flatbuffer.limit_channels(model, limits)
@@ -166,10 +165,11 @@ def equalise(source: str, target: str, pictures: np.ndarray) -> str:
     return words
 
 
-def _static(source, precision, pictures, input_range, emit, *, method, per_tensor, layers, joined) -> bytes:
+def _static(source, precision, pictures, input_range, emit, *, method, per_tensor, layers, joined) -> flatbuffer.schema.ModelT:
     from litert_quantizer import quantizer, recipe
 
     graph, levels = Path(source).read_bytes(), _STATIC[precision]
+    corrected = bias_correction.layers(read(source))
     plan = recipe.static_wi8_ai16() if precision == "int16x8" else recipe.static_wi8_ai8()
     if per_tensor:
         for rule in plan:
@@ -178,7 +178,8 @@ def _static(source, precision, pictures, input_range, emit, *, method, per_tenso
     plan += [{"regex": _of(name), "operation": "*", "algorithm_key": "no_quantize"} for name in in_float]
     in_int16 = [name for name, kind in layers.items() if kind == "int16"]
     plan += [{**rule, "regex": _of(name)} for name in in_int16 for rule in recipe.static_wi8_ai16()]
-    found = ranges.find(source, pictures, method, levels, emit)
+    averaged = {layer.reached_by: layer.channels for layer in corrected.values()}
+    found, means = ranges.find(source, pictures, method, levels, emit, averaged)
     found = {name: (low, max(high, low + _NARROWEST)) for name, (low, high) in found.items()}
     if input_range is not None:
         found[flatbuffer.INPUT] = input_range
@@ -199,7 +200,9 @@ def _static(source, precision, pictures, input_range, emit, *, method, per_tenso
     if not per_tensor:
         levels_of = dict.fromkeys(in_int16, _STATIC["int16x8"])
         statistics |= _weights_of_biased_channels(source, found, lambda name: levels_of.get(name, levels))
-    return quantizer.Quantizer(source, plan).quantize(statistics).quantized_model
+    model = flatbuffer.unpack(quantizer.Quantizer(source, plan).quantize(statistics).quantized_model)
+    bias_correction.tflite(model, corrected, means)
+    return model
 
 
 def _of(tensor):
