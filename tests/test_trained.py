@@ -11,7 +11,7 @@ import command
 import edgecls
 import peers
 from edgecls import artifact, dataset, fetch, images, metadata, runtimes, verification
-from edgecls.exporters import calibration, equalisation, tflite
+from edgecls.exporters import bias_correction, calibration, equalisation, tflite
 from edgecls.exporters.recipe import FORMATS
 from edgecls.spec import PREPROCESS
 from edgecls.verbs import metadata as verb
@@ -134,10 +134,13 @@ def quantized(exported, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_one_scale_for_each_tensor_works_where_layers_are_equalised(quantized, monkeypatch):
-    assert quantized("int8", per_tensor=True) > 5
+def test_one_scale_for_each_tensor_works_where_layers_are_equalised_and_biases_corrected(quantized, monkeypatch):
+    assert quantized("int8", per_tensor=True) > 12
+    with monkeypatch.context() as without:
+        without.setattr(bias_correction, "layers", lambda graph: {})
+        assert quantized("int8", per_tensor=True) < 8
     monkeypatch.setattr(equalisation, "_pair", lambda *_: "are left as they are")
-    assert quantized("int8", per_tensor=True) < 0
+    assert quantized("int8", per_tensor=True) < 6
 
 
 @pytest.mark.slow
