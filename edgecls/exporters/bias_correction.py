@@ -33,6 +33,8 @@ _ORDER = {
     "Conv": (0, 1, 2, 3),
     "Gemm": (1, 0),
 }
+#: What Gemm does besides multiplying and adding, where it does nothing of it.
+_PLAIN = {"transA": 0, "alpha": 1, "beta": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ class Layer:
         mean: of each channel that reaches the layer; padding counts as if it were more of the same.
         """
         error = rounded.transpose(self.order) - self.kernel
-        error = error.reshape(*error.shape[:2], -1).sum(axis=2)
+        error = error.reshape(*error.shape[:2], -1).sum(axis=2, dtype=np.float64)
         outputs, inputs = error.shape
         groups = len(mean) // inputs
         return (error * np.repeat(mean.reshape(groups, inputs), outputs // groups, axis=0)).sum(axis=1)
@@ -71,12 +73,11 @@ def _layer(graph: Graph, op: Op) -> Layer | None:
     order = _ORDER.get(op.kind)
     if order is None or bias is None or not (kernel.constant and bias.constant) or len(kernel.shape) != len(order):
         return None
-    if op.kind == "Gemm" and (op.attributes.get("transA") or {op.attributes.get(n, 1) for n in ("alpha", "beta")} != {1}):
+    if any(op.attributes.get(name, plain) != plain for name, plain in _PLAIN.items()):
         return None
     if op.attributes.get("transB"):
         order = order[::-1]
-    values = graph.values(kernel).astype(np.float64).transpose(order)
-    return Layer(values, order, reached_by.name, 1 if op.kind == "Conv" else -1)
+    return Layer(graph.values(kernel).transpose(order), order, reached_by.name, 1 if op.kind == "Conv" else -1)
 
 
 def tflite(model: ModelT, layers: Mapping[str, Layer], means: Mapping[str, np.ndarray]) -> None:
@@ -131,7 +132,7 @@ def _along(scale, axis, count):
     """One scale, or those of the channels along an axis, for an array of `count` axes."""
     shape = [1] * count
     shape[axis] = -1
-    return np.reshape(scale, shape).astype(np.float64)
+    return np.reshape(scale, shape).astype(np.float32)
 
 
 def _corrected(steps, shift, scale):
