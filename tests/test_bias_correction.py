@@ -9,7 +9,7 @@ from edgecls.exporters import activations, bias_correction
 from edgecls.graph import read
 
 VALID = {"padding": 1, "strideW": 1, "strideH": 1}
-#: Layers from x to y: (op, shapes of x, kernel w and y, how many biases).
+#: Layers from x to y: (op, shapes of x, kernel w and y).
 LAYERS = {
     "CONV_2D": (("CONV_2D", "x w b", "y", ("Conv2DOptions", VALID)), (1, 6, 6, 4), (3, 3, 3, 4), (1, 4, 4, 3)),
     "CONV_2D in groups": (
@@ -67,6 +67,12 @@ def test_a_dense_layer_that_does_more_than_multiply_and_add_is_left(tmp_path, at
     shapes = {"x": (5, 1) if "transA" in attributes else (1, 5), "y": (1, 7)}
     constants = {"w": graph_files.weights(5, 7), "b": graph_files.weights(7)}
     path = graph_files.write(tmp_path / "net.onnx", [("Gemm", "x w b", "y", attributes)], shapes | constants)
+    assert bias_correction.layers(read(path)) == {}
+
+
+def test_a_dense_layer_that_flattens_what_it_gets_is_left(tmp_path):
+    tensors = {"x": (1, 2, 2, 3), "w": graph_files.weights(7, 12), "b": graph_files.weights(7), "y": (1, 7)}
+    path = graph_files.write(tmp_path / "net.tflite", [("FULLY_CONNECTED", "x w b", "y")], tensors)
     assert bias_correction.layers(read(path)) == {}
 
 

@@ -73,6 +73,8 @@ def _layer(graph: Graph, op: Op) -> Layer | None:
     order = _ORDER.get(op.kind)
     if order is None or bias is None or not (kernel.constant and bias.constant) or len(kernel.shape) != len(order):
         return None
+    if op.kind == "FULLY_CONNECTED" and reached_by.shape[-1] != kernel.shape[-1]:  # flattens what it gets
+        return None
     if any(op.attributes.get(name, plain) != plain for name, plain in _PLAIN.items()):
         return None
     if op.attributes.get("transB"):
@@ -90,7 +92,7 @@ def tflite(model: ModelT, layers: Mapping[str, Layer], means: Mapping[str, np.nd
     graph = model.subgraphs[0]
     for number, operator in enumerate(graph.operators):
         layer = layers.get(graph.tensors[operator.outputs[0]].name.decode())
-        if layer is None or len(operator.inputs) < 3:
+        if layer is None or layer.reached_by not in means or len(operator.inputs) < 3:
             continue
         kernel, bias = (graph.tensors[place] for place in operator.inputs[1:3])
         if kernel.type != TensorType.INT8 or bias.type not in integers:
@@ -113,7 +115,7 @@ def onnx(model: ModelProto, layers: Mapping[str, Layer], means: Mapping[str, np.
     readers = Counter(name for node in graph.node for name in node.input)
     for node in graph.node:
         layer = layers.get(node.name)
-        if layer is None:
+        if layer is None or layer.reached_by not in means:
             continue
         parts = [writers.get(name) for name in node.input[1:3]]
         if [part and part.op_type for part in parts] != ["DequantizeLinear"] * 2:

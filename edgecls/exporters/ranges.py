@@ -49,7 +49,7 @@ def find(
     Raises WorkFailed that names the first tensor with a value that is not finite.
     """
     run, averaged = activations.open(source), averaged or {}
-    widest, sums = {}, dict.fromkeys(averaged, 0.0)
+    widest, sums = {}, {}
     for done, picture in enumerate(pictures):
         for name, value in run(picture):
             if not np.isfinite(value).all():
@@ -58,7 +58,7 @@ def find(
             low, high = widest.get(name, (np.inf, -np.inf))
             widest[name] = min(low, float(value.min())), max(high, float(value.max()))
             if name in averaged:
-                sums[name] += _mean(value, averaged[name])
+                sums[name] = sums.get(name, 0) + _mean(value, averaged[name])
         emit({"done": done + 1, "total": len(pictures)})
     means = {name: total / len(pictures) for name, total in sums.items()}
     if method == "min-max":

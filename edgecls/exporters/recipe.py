@@ -132,7 +132,7 @@ RECIPES = {
             min_sqnr_db=8.0,
             ok_sqnr_db=15.0,
             summary="int8 weights, a scale for each channel, computed in float32",
-            choose="as small as int8 without pictures, closest to float, at its speed",
+            choose="as small as int8 without pictures, at float's speed",
         ),
         Recipe(
             name="tflite-dynamic",
