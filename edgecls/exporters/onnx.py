@@ -241,13 +241,14 @@ def _static_int8(source, target, pictures, input_range, emit, *, method, per_ten
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
-    corrected = bias_correction.layers(read(source))
+    graph = read(source)
+    corrected = bias_correction.layers(graph)
     averaged = {layer.reached_by: layer.channels for layer in corrected.values()}
     found, means = ranges.find(source, pictures, method, 2**8, emit, averaged)
     if input_range is not None:
         found[INPUT] = input_range
     if joined:
-        found = scales.join(read(source), found)
+        found = scales.join(graph, found)
     cache = Path(target).with_suffix(".ranges")
     ends = {name: tuple(np.array(end, np.float32) for end in ends) for name, ends in found.items()}
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), cache)
@@ -267,7 +268,7 @@ def _static_int8(source, target, pictures, input_range, emit, *, method, per_ten
             "ForceQuantizeNoInputCheck": True,
             "TensorQuantOverrides": {
                 name: [{"scale": np.array(end / 255, np.float32), "zero_point": np.array(0, np.uint8)}]
-                for name, end in pools.exact_ends(read(source), 255).items()
+                for name, end in pools.exact_ends(graph, 255).items()
             },
         },
     )
