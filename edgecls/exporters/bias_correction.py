@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecls.exporters._onnx_graph import attribute
 from edgecls.graph import Graph, Op
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ def onnx(model: ModelProto, layers: Mapping[str, Layer], means: Mapping[str, np.
         kernel, bias = ([numpy_helper.to_array(constants[name]) for name in part.input[:2]] for part in parts)
         if any(readers[name] > 1 for name in (parts[1].input[0], parts[1].output[0])):
             continue
-        (axis,) = [said.i for said in parts[0].attribute if said.name == "axis"] or [0]
         steps, scale = kernel
-        shift = layer.shift(steps * _along(scale, axis, steps.ndim), means[layer.reached_by])
+        rounded = steps * _along(scale, attribute(parts[0], "axis", 0), steps.ndim)
+        shift = layer.shift(rounded, means[layer.reached_by])
         name = parts[1].input[0]
         constants[name].CopyFrom(numpy_helper.from_array(_corrected(bias[0], shift, bias[1]), name))
 

@@ -165,7 +165,8 @@ def equalise(source: str, target: str, pictures: np.ndarray) -> str:
     return words
 
 
-def _static(source, precision, pictures, input_range, emit, *, method, per_tensor, layers, joined) -> flatbuffer.schema.ModelT:
+def _static(source, precision, pictures, input_range, emit, *, method, per_tensor, layers, joined):
+    """The quantized model as an object, see `flatbuffer.unpack`."""
     from litert_quantizer import quantizer, recipe
 
     data, graph, levels = Path(source).read_bytes(), read(source), _STATIC[precision]
